@@ -1,0 +1,32 @@
+"""The one exception tree of the project.
+
+Every message says what was expected, what came, where it was found (table, column, project,
+file) and what to do next.
+"""
+
+__all__ = ["ConfigError", "CrowdFMError", "InputError", "ScoringError", "WeightsError"]
+
+
+class CrowdFMError(Exception):
+    """Base of every error that a user can act on; command lines print it without a traceback."""
+
+
+class ConfigError(CrowdFMError):
+    """Raised when a configuration or a recipe is refused; carries all of its problems at once."""
+
+    def __init__(self, problems: list[str], *, where: str) -> None:
+        self.problems = list(problems)
+        listed = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"{where}: {len(self.problems)} problem(s)\n{listed}")
+
+
+class InputError(CrowdFMError):
+    """Raised when an input table, file or frame cannot be used as a whole."""
+
+
+class WeightsError(CrowdFMError):
+    """Raised when frozen weights or their manifest cannot be loaded or do not belong together."""
+
+
+class ScoringError(CrowdFMError):
+    """Raised when a batch cannot be scored or a result breaks an invariant."""

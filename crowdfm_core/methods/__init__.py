@@ -1,0 +1,1 @@
+"""Classical aggregation methods on arrays."""

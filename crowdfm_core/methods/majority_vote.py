@@ -1,0 +1,65 @@
+"""Majority voting: the option that most annotations of a task name.
+
+Letters: E annotations, T tasks, P distinct (task, option) pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Votes", "count_votes"]
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Votes per (task, option) pair that somebody chose, ordered by task, then option."""
+
+    num_tasks: int
+    pair_task: IntArray  # [P]
+    pair_option: IntArray  # [P]
+    pair_votes: IntArray  # [P]
+
+    def is_winner(self) -> npt.NDArray[np.bool_]:
+        """Whether each pair has the most votes of its task, bool [P]; several do in a tie."""
+        most = np.zeros(self.num_tasks, self.pair_votes.dtype)
+        np.maximum.at(most, self.pair_task, self.pair_votes)
+        winner: npt.NDArray[np.bool_] = self.pair_votes == most[self.pair_task]
+        return winner
+
+    def labels(self) -> IntArray:
+        """The winner of each task, int [T]; in a tie the smallest option_index, and -1 for a
+        task without annotations."""
+        winner = self.is_winner()
+        labels = np.full(self.num_tasks, -1, np.int32)
+        # Backwards, so that the smallest option of a tie is written last.
+        labels[self.pair_task[winner][::-1]] = self.pair_option[winner][::-1]
+        return labels
+
+    def credit(self, true_option: IntArray) -> npt.NDArray[np.float64]:
+        """Credit of each task in [0, 1], float [T]: 1 / (number of winners) where the truth is
+        one of them, else 0. Its mean is the expected accuracy of breaking ties at random."""
+        winner = self.is_winner()
+        task = self.pair_task[winner]
+        tied = np.bincount(task, minlength=self.num_tasks)
+        right = np.zeros(self.num_tasks)
+        hit = self.pair_option[winner] == true_option[task]
+        right[task[hit]] = 1.0 / tied[task[hit]]
+        return right
+
+
+def count_votes(task_index: IntArray, option_index: IntArray, *, num_tasks: int) -> Votes:
+    """Count votes from one row per annotation, both arrays [E]; repeated rows count each."""
+    width = int(option_index.max(initial=0)) + 1
+    keys, votes = np.unique(task_index.astype(np.int64) * width + option_index, return_counts=True)
+    return Votes(
+        num_tasks=num_tasks,
+        pair_task=(keys // width).astype(np.int32),
+        pair_option=(keys % width).astype(np.int32),
+        pair_votes=votes.astype(np.int32),
+    )

@@ -1,0 +1,147 @@
+"""Command line of pre-training: `python -m crowdfm_core.pretraining train|export|plot --help`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crowdfm_core.errors import ConfigError, CrowdFMError
+
+if TYPE_CHECKING:
+    import torch
+
+    from crowdfm_core.pretraining.training import Measure
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0, or 2 after an error that the message explains."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        arguments.run_command(arguments)
+    except CrowdFMError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m crowdfm_core.pretraining", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train on synthetic crowds, or go on with a run")
+    train.add_argument("--recipe", type=Path, required=True, help="conf/pretraining/NAME.yaml")
+    train.add_argument("--out", type=Path, required=True, help="folder of the run")
+    train.add_argument("--minutes", type=float, help="end after this training time, cooled down")
+    train.add_argument("--seed", type=int, help="in place of the recipe's")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    train.add_argument("--measure", type=Path, metavar="DIR", help="real sets, only to be logged")
+    train.add_argument("--threads", type=int, help="of the CPU (default: all)")
+    _add_device(train)
+    train.set_defaults(run_command=_train)
+
+    export = commands.add_parser("export", help="freeze the averaged weights of a run")
+    export.add_argument("--run", type=Path, required=True, help="folder of the run")
+    export.add_argument("--out", type=Path, required=True, help="folder of frozen weights")
+    export.add_argument("--head-crowds", type=int, default=512, help="crowds the read-outs see")
+    _add_device(export)
+    export.set_defaults(run_command=_export)
+
+    plot = commands.add_parser("plot", help="draw the log of a run")
+    plot.add_argument("--run", type=Path, required=True, help="folder of the run")
+    plot.add_argument("--out", type=Path, help="picture (default: log.png in the run's folder)")
+    plot.set_defaults(run_command=_plot)
+    return parser
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda:0 (default: auto)")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        import torch
+    except ImportError as error:
+        problem = "pre-training needs torch; install the project with its extra: .[torch]"
+        raise ConfigError([problem], where="environment") from error
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        problem = f"device {name}: this torch sees no CUDA device; use --device cpu"
+        raise ConfigError([problem], where="--device")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError([f"device {name}: {error}"], where="--device") from error
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    device = _device(arguments.device)
+    from crowdfm_core.pretraining.recipe import read_recipe
+    from crowdfm_core.pretraining.training import train
+
+    if arguments.threads:
+        import numba
+        import torch
+
+        torch.set_num_threads(arguments.threads)
+        numba.set_num_threads(arguments.threads)
+    recipe = read_recipe(arguments.recipe)
+    if arguments.seed is not None:
+        recipe = replace(recipe, seed=arguments.seed)
+    train(
+        recipe,
+        arguments.out,
+        device=device,
+        minutes=arguments.minutes,
+        resume=arguments.resume,
+        measure=_measure(arguments.measure) if arguments.measure else None,
+    )
+
+
+def _measure(folder: Path) -> Measure:
+    """Return a function from a run's state to its accuracies on real sets, for the log alone."""
+    import numpy as np
+
+    from crowdfm_core.evaluation import evaluate, read_datasets
+    from crowdfm_core.pretraining.export import frozen
+    from crowdfm_core.pretraining.run_files import Checkpoint
+    from crowdfm_core.scoring import Scorer
+
+    datasets = read_datasets(folder)
+
+    def measured(state: Checkpoint) -> dict[str, object]:
+        rows = evaluate(datasets, Scorer(frozen(state), num_draws=1))
+        return {
+            "real_accuracy": float(np.mean([row.crowdfm for row in rows])),
+            "real_majority_vote_accuracy": float(np.mean([row.majority_vote for row in rows])),
+            "real_accuracy_of_set": {row.dataset: row.crowdfm for row in rows},
+        }
+
+    return measured
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    device = _device(arguments.device)
+    from crowdfm_core.pretraining.export import export_run
+
+    export_run(arguments.run, arguments.out, device=device, head_crowds=arguments.head_crowds)
+
+
+def _plot(arguments: argparse.Namespace) -> None:
+    _device("cpu")  # the log's format stands beside the checkpoint's, which needs torch
+    from crowdfm_core.pretraining.plot import plot_log
+    from crowdfm_core.pretraining.training import LOG_FILE
+
+    plot_log(arguments.run / LOG_FILE, arguments.out or arguments.run / "log.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

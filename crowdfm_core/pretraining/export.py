@@ -1,0 +1,88 @@
+"""Freezes the averaged weights of a run, with read-outs and the account of how they were made."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from crowdfm_core.backends.torch_backend import TorchOps
+from crowdfm_core.pretraining.heads import fit_heads
+from crowdfm_core.pretraining.run_files import Checkpoint, load_checkpoint, read_log
+from crowdfm_core.pretraining.training import CHECKPOINT_FILE, LOG_FILE
+from crowdfm_core.weights import FrozenWeights, save_weights
+
+__all__ = ["export_run", "frozen"]
+
+_log = logging.getLogger(__name__)
+
+
+def export_run(
+    run: Path, folder: Path, *, device: torch.device, head_crowds: int = 512
+) -> FrozenWeights:
+    """Write the frozen weights of the run's last checkpoint to `folder` and return them.
+
+    The manifest's `recipe` says how they were made: settings, seed, steps, training seconds,
+    commit, the last validation, and the read-outs' correlations on fresh crowds.
+    head_crowds: synthetic crowds that the read-outs are fitted on, and as many to measure them.
+    Raises WeightsError when the run has no readable checkpoint.
+    """
+    state = load_checkpoint(run / CHECKPOINT_FILE)
+    average = {name: tensor.to(device) for name, tensor in state.average.items()}
+    heads = fit_heads(state.recipe, average, TorchOps(device), num_crowds=head_crowds)
+    tensors = {}
+    for name, head in heads.items():
+        tensors[f"heads.{name}.weight"] = head.weight
+        tensors[f"heads.{name}.bias"] = head.bias
+    account = {
+        "settings": state.recipe.to_mapping(),
+        "seed": state.recipe.seed,
+        "steps": state.step,
+        "training_seconds": round(state.seconds, 1),
+        "commit": _commit(),
+        "validation": _last_validation(run / LOG_FILE),
+        "heads": {name: head.correlations() for name, head in heads.items()},
+    }
+    weights = frozen(state, heads=tensors, account=account)
+    path = save_weights(folder, weights)
+    _log.info("wrote %s after %d steps", path, state.step)
+    return weights
+
+
+def frozen(
+    state: Checkpoint,
+    *,
+    heads: dict[str, np.ndarray] | None = None,
+    account: dict[str, Any] | None = None,
+) -> FrozenWeights:
+    """Return a run's averaged weights in the form that scores, without a file.
+
+    Without a file there is no sha256, which seeds the option vectors: a fixed word stands in.
+    """
+    return FrozenWeights(
+        config=state.recipe.model,
+        tensors={name: t.detach().cpu().numpy() for name, t in state.average.items()},
+        heads=heads or {},
+        sha256="unsaved",
+        recipe=account or {},
+    )
+
+
+def _last_validation(log: Path) -> dict[str, Any]:
+    validations = [record for record in read_log(log) if "validation_accuracy" in record]
+    return validations[-1] if validations else {}
+
+
+def _commit() -> str | None:
+    """Commit of the checkout this code runs from, marked where files differ; None without one."""
+    checkout = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,250 @@
+"""What a pre-training run does, as typed, frozen settings read from YAML.
+
+All problems of a file (unknown keys, wrong types, bad ranges) are reported in one ConfigError.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import yaml
+
+from crowdfm_core.errors import ConfigError
+from crowdfm_core.models.attention import AttentionConfig
+from crowdfm_core.simulation import (
+    CrowdGenerator,
+    Mixture,
+    ThreeParameterLogisticCrowds,
+    UniformCrowds,
+)
+
+__all__ = [
+    "GENERATORS",
+    "Mechanism",
+    "Recipe",
+    "TrainingSettings",
+    "ValidationSettings",
+    "read_recipe",
+    "recipe_from_mapping",
+]
+
+# What `generator:` may name; later mechanisms register here.
+GENERATORS: dict[str, type[CrowdGenerator]] = {
+    "three_parameter_logistic": ThreeParameterLogisticCrowds,
+    "uniform": UniformCrowds,
+}
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """One generator of the mixture that crowds are drawn from."""
+
+    name: str
+    crowds: CrowdGenerator
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Optimisation: AdamW, linear warm-up and cosine decay, weights averaged over steps."""
+
+    steps: int = 20_000
+    crowds_per_step: int = 32
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-5
+    warmup_steps: int = 500
+    weight_decay: float = 0.01
+    second_moment_decay: float = 0.98
+    gradient_clip: float = 1.0  # largest norm of the whole gradient
+    average_decay: float = 0.999  # of the running average of the weights
+    prefetch_processes: int = 1  # 0 draws crowds in the training process
+    log_every_steps: int = 20
+    checkpoint_every_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "crowds_per_step", "learning_rate", "gradient_clip")
+        cadence = ("log_every_steps", "checkpoint_every_seconds")
+        at_least_zero = (
+            "final_learning_rate",
+            "warmup_steps",
+            "weight_decay",
+            "prefetch_processes",
+        )
+        problems = [
+            f"{name}: expected a number above 0, got {getattr(self, name)}"
+            for name in (*positive, *cadence)
+            if getattr(self, name) <= 0
+        ]
+        problems += [
+            f"{name}: expected a number >= 0, got {getattr(self, name)}"
+            for name in at_least_zero
+            if getattr(self, name) < 0
+        ]
+        problems += [
+            f"{name}: expected a number in [0, 1), got {getattr(self, name)}"
+            for name in ("second_moment_decay", "average_decay")
+            if not 0 <= getattr(self, name) < 1
+        ]
+        if problems:
+            raise ConfigError(problems, where="training")
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """Fresh synthetic crowds, the same at every validation of a run."""
+
+    crowds: int = 200  # of every mechanism
+    every_steps: int = 500
+
+    def __post_init__(self) -> None:
+        if self.crowds < 1 or self.every_steps < 1:
+            problem = f"expected crowds and every_steps >= 1, got {self.crowds}, {self.every_steps}"
+            raise ConfigError([problem], where="validation")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run's weights, apart from the machine's rounding."""
+
+    name: str
+    mechanisms: tuple[Mechanism, ...]
+    seed: int = 1
+    architecture: Literal["attention"] = "attention"
+    model: AttentionConfig = field(default_factory=AttentionConfig)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+
+    def generator(self) -> CrowdGenerator:
+        """Return the mixture of all mechanisms."""
+        return Mixture([m.crowds for m in self.mechanisms], [m.share for m in self.mechanisms])
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values that `recipe_from_mapping` reads back to an equal recipe."""
+        mapping = asdict(self)
+        kinds = {kind: name for name, kind in GENERATORS.items()}
+        mapping["mechanisms"] = [
+            {
+                "name": mechanism.name,
+                "share": mechanism.share,
+                "generator": kinds[type(mechanism.crowds)],
+                **_plain(plain["crowds"]),
+            }
+            for mechanism, plain in zip(self.mechanisms, mapping["mechanisms"], strict=True)
+        ]
+        plain_mapping: dict[str, Any] = _plain(mapping)
+        return plain_mapping
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe from a YAML file; raises ConfigError with all of its problems."""
+    try:
+        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError([f"cannot be read as YAML: {error}"], where=str(path)) from error
+    return recipe_from_mapping(mapping, where=str(path))
+
+
+def recipe_from_mapping(mapping: Any, *, where: str) -> Recipe:
+    """Build a recipe from plain values; raises ConfigError with all problems at once."""
+    problems: list[str] = []
+    recipe = _build(Recipe, mapping, "", problems)
+    if isinstance(recipe, Recipe):
+        names = [mechanism.name for mechanism in recipe.mechanisms]
+        if not names or len(set(names)) < len(names):
+            problems.append(f"mechanisms: expected one or more with distinct names, got {names}")
+        elif min(m.share for m in recipe.mechanisms) < 0 or not sum(
+            m.share for m in recipe.mechanisms
+        ):
+            problems.append("mechanisms: expected shares >= 0 with a sum above 0")
+    if problems or not isinstance(recipe, Recipe):
+        raise ConfigError(problems, where=where)
+    return recipe
+
+
+def _build(cls: type[_T], mapping: Any, path: str, problems: list[str]) -> _T | None:
+    """Build a dataclass; what is wrong is added to `problems`, each with its dotted path."""
+    at = f"{path}." if path else ""
+    before = len(problems)
+    if not isinstance(mapping, Mapping):
+        problems.append(f"{path or 'file'}: expected a mapping, got {mapping!r}")
+        return None
+    if cls is Mechanism:
+        return cast(_T | None, _build_mechanism(mapping, path, problems))
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    for key in mapping:
+        if key not in known:
+            problems.append(f"{at}{key}: unknown key; known are {', '.join(known)}")
+    values = {}
+    for name, spec in known.items():
+        if name in mapping:
+            values[name] = _value(hints[name], mapping[name], f"{at}{name}", problems)
+        elif spec.default is spec.default_factory:  # both are dataclasses.MISSING
+            problems.append(f"{at}{name}: missing")
+    if len(problems) > before:
+        return None
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        problems.extend(f"{at}{problem}" for problem in error.problems)
+        return None
+
+
+def _build_mechanism(mapping: Mapping[str, Any], path: str, problems: list[str]) -> Any:
+    """A mechanism lists its generator's own settings beside `name`, `share` and `generator`."""
+    settings = dict(mapping)
+    generator = settings.pop("generator", None)
+    name = settings.pop("name", generator)
+    share = _value(float, settings.pop("share", 1.0), f"{path}.share", problems)
+    if generator not in GENERATORS:
+        known = ", ".join(GENERATORS)
+        problems.append(f"{path}.generator: expected one of {known}, got {generator!r}")
+        return None
+    crowds = _build(GENERATORS[generator], settings, path, problems)
+    if crowds is None or share is None:
+        return None
+    return Mechanism(name=str(name), crowds=crowds, share=share)
+
+
+def _value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
+    """Check `value` against a type hint; an int is accepted as a float, a bool never as either."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint):
+        return _build(typing.cast("type[Any]", hint), value, path, problems)
+    if origin is Literal:
+        if value in arguments:
+            return value
+    elif origin is tuple:
+        variadic = len(arguments) == 2 and arguments[1] is Ellipsis
+        if isinstance(value, (list, tuple)) and (variadic or len(value) == len(arguments)):
+            inner = [arguments[0]] * len(value) if variadic else list(arguments)
+            return tuple(
+                _value(kind, part, f"{path}[{i}]", problems)
+                for i, (kind, part) in enumerate(zip(inner, value, strict=True))
+            )
+    elif origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _value(arguments[0], value, path, problems)
+    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
+        return value
+    problems.append(f"{path}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples into lists, as YAML and JSON have them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value

@@ -1,0 +1,228 @@
+"""Scores one batch of annotations with frozen weights: index arrays in, index arrays out.
+
+Letters: E annotations, T tasks, W workers, P projects, S draws of the option vectors, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from crowdfm_core.backends.label_kernels import label_tasks
+from crowdfm_core.backends.numpy_backend import NumpyOps
+from crowdfm_core.errors import ScoringError
+from crowdfm_core.graph import AnnotationGraph
+from crowdfm_core.models.attention import AttentionModel
+from crowdfm_core.models.operations import Operations
+from crowdfm_core.options import option_vectors
+from crowdfm_core.weights import FrozenWeights
+
+__all__ = ["AnnotationBatch", "ScoredBatch", "Scorer"]
+
+IntArray = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AnnotationBatch:
+    """Annotations of any number of projects; tasks and workers are numbered over the batch.
+
+    task_index, worker_index, option_index: int [E]; option_index is the place among the sorted
+    options of the whole project. task_project: int [T], the place in project_ids, which seed the
+    option vectors. num_options: int [P], options of each whole project.
+    """
+
+    task_index: IntArray
+    worker_index: IntArray
+    option_index: IntArray
+    task_project: IntArray
+    project_ids: Sequence[str]
+    num_options: IntArray
+    num_workers: int
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """What the model says, per task and per worker; options as option_index.
+
+    Probabilities lie in [0, 1], entropy is in nats. runner_up_index is -1 where a project has one
+    option. The most probable options of task t are top_option_index[top_offsets[t]:
+    top_offsets[t + 1]], most probable first. ability and difficulty are on the simulator's scale
+    (standard deviations of the 3PL model), NaN where the weights carry no read-out.
+    expected_accuracy is the mean probability of a worker's own answers.
+    """
+
+    label_index: IntArray  # [T]
+    probability: Floats  # [T]
+    runner_up_index: IntArray  # [T]
+    runner_up_probability: Floats  # [T]
+    entropy: Floats  # [T]
+    difficulty: Floats  # [T]
+    top_offsets: npt.NDArray[np.int64]  # [T+1]
+    top_option_index: IntArray
+    top_probability: Floats
+    ability: Floats  # [W]
+    expected_accuracy: Floats  # [W]
+    agreement_with_aggregate: Floats  # [W]
+    num_annotations: npt.NDArray[np.int64]  # [W]
+
+
+class Scorer:
+    """Frozen weights on one device, ready to score batches."""
+
+    def __init__(
+        self,
+        weights: FrozenWeights,
+        *,
+        device: str = "cpu",
+        num_draws: int = 4,
+        max_probabilities: int = 50,
+        num_threads: int | None = None,
+    ) -> None:
+        """Fold the weights for `device` ("cpu", "cuda:0", ...).
+
+        num_draws: draws of the option vectors whose probabilities are averaged (>= 1);
+        max_probabilities: options listed per task (>= 2); num_threads: of the compiled loops.
+        """
+        if num_draws < 1 or max_probabilities < 2:
+            raise ScoringError(
+                "expected num_draws >= 1 and max_probabilities >= 2, "
+                f"got {num_draws} and {max_probabilities}"
+            )
+        self.weights = weights
+        self.num_draws = num_draws
+        self.max_probabilities = max_probabilities
+        self.num_threads = num_threads
+        self._ops = _operations(device)
+        tensors = {name: self._ops.array(value) for name, value in weights.tensors.items()}
+        self._model = AttentionModel(weights.config, tensors, self._ops)
+
+    def score(self, batch: AnnotationBatch) -> ScoredBatch:
+        """Score every task and worker of the batch; the result does not depend on row order."""
+        if self.num_threads is not None:
+            numba.set_num_threads(min(self.num_threads, numba.get_num_threads()))
+        first_row = np.concatenate([[0], np.cumsum(batch.num_options)]).astype(np.int64)
+        task_start = first_row[batch.task_project]
+        task_options = np.asarray(batch.num_options)[batch.task_project]
+        self._check(batch, task_options)
+        graph = AnnotationGraph.from_arrays(
+            batch.task_index,
+            batch.worker_index,
+            batch.option_index + task_start[batch.task_index],
+            num_tasks=len(batch.task_project),
+            num_workers=batch.num_workers,
+            num_option_rows=int(first_row[-1]),
+            task_option_start=task_start,
+            task_option_end=task_start + task_options,
+        )
+        embeddings = [self._embed(batch, graph, draw) for draw in range(self.num_draws)]
+        listed = np.minimum(task_options, self.max_probabilities)
+        top_offsets = np.concatenate([[0], np.cumsum(listed)]).astype(np.int64)
+        output_bias = self.weights.tensors["classifier.output.bias"]
+        labels = label_tasks(
+            np.stack([draw.task_part for draw in embeddings]),
+            np.stack([draw.option_part for draw in embeddings]),
+            self.weights.tensors["classifier.output.weight"],
+            output_bias,
+            graph.task_option_start,
+            graph.task_option_end,
+            graph.tasks.pair_start,
+            graph.tasks.pair_option,
+            graph.tasks.entry_start,
+            top_offsets,
+        )
+        label, runner_up, probability, runner_up_probability, entropy, top, top_p, own = labels
+        entry = graph.entry_of_annotation
+        worker = batch.worker_index
+        count = np.bincount(worker, minlength=batch.num_workers)
+        agrees = batch.option_index + task_start[batch.task_index] == label[batch.task_index]
+
+        def mean_per_worker(values: npt.NDArray[Any]) -> Floats:
+            # Summed in the graph's order, so that the input's order leaves no trace.
+            ordered = np.empty(len(values))
+            ordered[entry] = values
+            owner = np.empty(len(values), np.int64)
+            owner[entry] = worker
+            return np.bincount(owner, ordered, batch.num_workers) / np.maximum(count, 1)
+
+        return ScoredBatch(
+            label_index=(label - task_start).astype(np.int32),
+            probability=probability,
+            runner_up_index=np.where(runner_up < 0, -1, runner_up - task_start).astype(np.int32),
+            runner_up_probability=runner_up_probability,
+            entropy=entropy,
+            difficulty=np.mean([draw.difficulty for draw in embeddings], axis=0),
+            top_offsets=top_offsets,
+            top_option_index=(top - np.repeat(task_start, listed)).astype(np.int32),
+            top_probability=top_p,
+            ability=np.mean([draw.ability for draw in embeddings], axis=0),
+            expected_accuracy=mean_per_worker(own[entry]),
+            agreement_with_aggregate=mean_per_worker(agrees),
+            num_annotations=count,
+        )
+
+    def _embed(self, batch: AnnotationBatch, graph: AnnotationGraph, draw: int) -> _Embedded:
+        width = self.weights.config.width
+        options = self._ops.array(
+            np.concatenate(
+                [
+                    option_vectors(self.weights.sha256, project, draw, int(count), width)
+                    for project, count in zip(batch.project_ids, batch.num_options, strict=True)
+                ]
+            )
+        )
+        workers, tasks = self._model.encode(graph, options)
+        task_part, option_part = self._model.classifier_parts(tasks, options)
+        return _Embedded(
+            task_part=_on_host(task_part),
+            option_part=_on_host(option_part),
+            ability=self._read_out("ability", _on_host(workers)),
+            difficulty=self._read_out("difficulty", _on_host(tasks)),
+        )
+
+    def _read_out(self, name: str, embeddings: npt.NDArray[Any]) -> Floats:
+        if f"heads.{name}.weight" not in self.weights.heads:
+            return np.full(len(embeddings), np.nan)
+        weight = self.weights.heads[f"heads.{name}.weight"].astype(np.float64)
+        value: Floats = embeddings @ weight + self.weights.heads[f"heads.{name}.bias"]
+        return value
+
+    def _check(self, batch: AnnotationBatch, task_options: npt.NDArray[Any]) -> None:
+        if len(batch.project_ids) != len(batch.num_options):
+            raise ScoringError(
+                f"expected one num_options per project, got {len(batch.num_options)} "
+                f"for {len(batch.project_ids)} projects"
+            )
+        bad = np.asarray(batch.option_index) >= task_options[batch.task_index]
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            project = batch.project_ids[batch.task_project[batch.task_index[row]]]
+            raise ScoringError(
+                f"project {project!r}: expected option_index below "
+                f"{task_options[batch.task_index[row]]}, got {batch.option_index[row]}"
+            )
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    task_part: npt.NDArray[Any]  # [T, F]
+    option_part: npt.NDArray[Any]  # [K, F]
+    ability: Floats  # [W]
+    difficulty: Floats  # [T]
+
+
+def _operations(device: str) -> Operations:
+    if device == "cpu":
+        return NumpyOps()
+    from crowdfm_core.backends.torch_backend import TorchOps  # only CUDA needs torch
+
+    return TorchOps(device)
+
+
+def _on_host(array: Any) -> npt.NDArray[Any]:
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)

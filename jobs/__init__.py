@@ -1,0 +1,1 @@
+"""Spark entry points and steps; the only reads and writes of Delta tables."""

@@ -1,0 +1,105 @@
+"""The `crowdfm` command: one word per task, everything behind it imported only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+__all__ = ["main"]
+
+# Exit codes: 0 done, 1 an unforeseen error (with a traceback), 2 a refusal with one clear message.
+_REFUSED = 2
+
+# Command -> (module, function taking the remaining arguments, what it does).
+_COMMANDS = {
+    "nightly": ("jobs.nightly", "main", "label a lake of annotations into Delta tables (Spark)"),
+    "score": ("jobs.cli", "score", "label one file, without Spark and without configuration"),
+    "demo-lake": ("jobs.cli", "demo_lake", "write a synthetic lake to try the nightly job on"),
+    "pretrain": ("crowdfm_core.pretraining.command", "main", "train frozen weights (needs torch)"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; 2 with one message for errors of the user's."""
+    width = max(map(len, _COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {does}" for name, (_, _, does) in _COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="crowdfm",
+        description="Labels and worker scores from crowdsourced annotations.",
+        epilog=f"commands:\n{commands}\n\ncrowdfm COMMAND --help tells more about one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="crowdfm COMMAND ...",
+    )
+    parser.add_argument("--version", action="version", version=f"crowdfm {version('crowdfm')}")
+    parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help="see below")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+
+    from crowdfm_core.errors import CrowdFMError  # loads the core, which --help need not wait for
+
+    module, function, _ = _COMMANDS[chosen.command]
+    run: Callable[[list[str]], int] = getattr(import_module(module), function)
+    try:
+        return run(chosen.rest)
+    except CrowdFMError as error:
+        print(f"crowdfm {chosen.command}: {error}", file=sys.stderr)
+        return _REFUSED
+
+
+def score(arguments: Sequence[str]) -> int:
+    """Label one file; see crowdfm_core/score_file.py for formats, columns and rules."""
+    parser = argparse.ArgumentParser(
+        prog="crowdfm score",
+        description="Labels every task of one file and scores its workers. Writes labels and "
+        "worker_scores in the format of the file, and rejected.csv if rows were unusable.",
+    )
+    parser.add_argument("file", type=Path, help="annotations: .csv, .tsv, .jsonl or .parquet")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace results that are already in the folder"
+    )
+    for role in ("task", "worker", "label", "project", "time"):
+        parser.add_argument(f"--{role}", metavar="COLUMN", help="instead of guessing by name")
+    parser.add_argument("--weights", default="default", help="a folder with manifest.json")
+    chosen = parser.parse_args(arguments)
+
+    from crowdfm_core.score_file import score_file
+
+    summary = score_file(
+        chosen.file,
+        chosen.out,
+        overwrite=chosen.overwrite,
+        columns={
+            role: getattr(chosen, role)
+            for role in ("task", "worker", "label", "project", "time")
+            if getattr(chosen, role) is not None
+        },
+        weights=chosen.weights,
+    )
+    print(summary)
+    return 0
+
+
+def demo_lake(arguments: Sequence[str]) -> int:
+    """Write the demo lake of jobs/demo.py as Delta tables."""
+    parser = argparse.ArgumentParser(
+        prog="crowdfm demo-lake",
+        description="Writes the Delta tables annotations and gold_labels of a synthetic lake.",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the lake")
+    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal lakes")
+    parser.add_argument("--overwrite", action="store_true", help="replace a lake that is there")
+    chosen = parser.parse_args(arguments)
+
+    from jobs.demo import write_demo_lake
+
+    print(write_demo_lake(chosen.out, seed=chosen.seed, overwrite=chosen.overwrite))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

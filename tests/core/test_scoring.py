@@ -1,0 +1,184 @@
+"""Scoring: against the equations written out, and the same however a batch is put together."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crowdfm_core import CrowdFM
+from crowdfm_core.errors import InputError, ScoringError
+from crowdfm_core.models.attention import AttentionConfig
+from crowdfm_core.options import option_vectors
+from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, Scorer
+from crowdfm_core.weights import FrozenWeights
+from tests.core.direct import direct_forward
+from tests.core.test_attention import random_tensors
+
+CONFIG = AttentionConfig(width=6, layers=3, heads=2, output_bias="log_annotations")
+HEADS = {
+    "heads.ability.weight": np.arange(6.0),
+    "heads.ability.bias": np.ones(1),
+    "heads.difficulty.weight": np.arange(6.0),
+    "heads.difficulty.bias": np.ones(1),
+}
+WEIGHTS = FrozenWeights(CONFIG, random_tensors(CONFIG, 1), HEADS, sha256="test")
+
+
+def project(seed: int, name: str, num_options: int) -> AnnotationBatch:
+    """20 tasks, 5 workers, 80 annotations; every task and worker has one."""
+    rng = np.random.default_rng(seed)
+    return AnnotationBatch(
+        task_index=np.arange(80, dtype=np.int32) % 20,
+        worker_index=rng.permutation(np.arange(80, dtype=np.int32) % 5),
+        option_index=rng.integers(0, num_options, 80).astype(np.int32),
+        task_project=np.zeros(20, np.int32),
+        project_ids=[name],
+        num_options=np.array([num_options], np.int32),
+        num_workers=5,
+    )
+
+
+def packed(first: AnnotationBatch, second: AnnotationBatch) -> AnnotationBatch:
+    return AnnotationBatch(
+        task_index=np.concatenate([first.task_index, second.task_index + 20]),
+        worker_index=np.concatenate([first.worker_index, second.worker_index + 5]),
+        option_index=np.concatenate([first.option_index, second.option_index]),
+        task_project=np.repeat(np.array([0, 1], np.int32), 20),
+        project_ids=[*first.project_ids, *second.project_ids],
+        num_options=np.concatenate([first.num_options, second.num_options]),
+        num_workers=10,
+    )
+
+
+def probabilities(scored: ScoredBatch, num_options: int) -> np.ndarray:
+    dense = np.zeros((len(scored.label_index), num_options))
+    rows = np.repeat(np.arange(len(dense)), np.diff(scored.top_offsets))
+    dense[rows, scored.top_option_index] = scored.top_probability
+    return dense
+
+
+def test_scores_equal_the_equations_averaged_over_draws() -> None:
+    batch = project(1, "p", 3)
+    scored = Scorer(WEIGHTS, num_draws=2).score(batch)
+    expected, ability = np.zeros((20, 3)), np.zeros(5)
+    for draw in range(2):
+        logits, workers, _ = direct_forward(
+            CONFIG,
+            WEIGHTS.tensors,
+            batch.task_index,
+            batch.worker_index,
+            batch.option_index,
+            option_vectors("test", "p", draw, 3, 6),
+            num_tasks=20,
+            num_workers=5,
+        )
+        exponential = np.exp(logits - logits.max(1, keepdims=True))
+        expected += exponential / exponential.sum(1, keepdims=True) / 2
+        ability += (workers @ np.arange(6.0) + 1) / 2
+    np.testing.assert_allclose(probabilities(scored, 3), expected, atol=1e-5)
+    np.testing.assert_array_equal(scored.label_index, expected.argmax(1))
+    np.testing.assert_allclose(scored.entropy, -(expected * np.log(expected)).sum(1), atol=1e-5)
+    np.testing.assert_allclose(scored.ability, ability, atol=1e-4)
+    own = expected[batch.task_index, batch.option_index]
+    accuracy = np.bincount(batch.worker_index, own) / 16
+    np.testing.assert_allclose(scored.expected_accuracy, accuracy, atol=1e-5)
+
+
+def test_projects_packed_together_score_as_alone() -> None:
+    one, two = project(1, "one", 3), project(2, "two", 7)
+    scorer = Scorer(WEIGHTS)
+    both = scorer.score(packed(one, two))
+    for place, (alone, options) in enumerate(((one, 3), (two, 7))):
+        scored = scorer.score(alone)
+        tasks, workers = slice(20 * place, 20 * place + 20), slice(5 * place, 5 * place + 5)
+        np.testing.assert_array_equal(both.label_index[tasks], scored.label_index)
+        np.testing.assert_allclose(
+            probabilities(both, 7)[tasks, :options], probabilities(scored, options), atol=1e-5
+        )
+        np.testing.assert_allclose(both.ability[workers], scored.ability, atol=1e-4)
+
+
+def test_row_order_and_repetition_leave_no_trace() -> None:
+    batch = project(1, "p", 3)
+    order = np.random.default_rng(5).permutation(80)
+    shuffled = dataclasses.replace(
+        batch,
+        task_index=batch.task_index[order],
+        worker_index=batch.worker_index[order],
+        option_index=batch.option_index[order],
+    )
+    scorer = Scorer(WEIGHTS)
+    first, second = scorer.score(batch), scorer.score(shuffled)
+    for field in dataclasses.fields(ScoredBatch):
+        np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name))
+
+
+def test_long_option_lists_are_cut_to_the_most_probable() -> None:
+    scored = Scorer(WEIGHTS, max_probabilities=4).score(project(3, "p", 60))
+    full = Scorer(WEIGHTS, max_probabilities=60).score(project(3, "p", 60))
+    assert np.diff(scored.top_offsets).tolist() == [4] * 20
+    expected = -np.sort(-probabilities(full, 60), axis=1)[:, :4]
+    np.testing.assert_allclose(scored.top_probability.reshape(20, 4), expected, atol=1e-12)
+
+
+def test_single_option_is_certain_and_has_no_runner_up() -> None:
+    scored = Scorer(WEIGHTS).score(project(1, "p", 1))
+    assert scored.probability.tolist() == pytest.approx([1.0] * 20)
+    assert set(scored.runner_up_index) == {-1}
+    assert scored.entropy.tolist() == pytest.approx([0.0] * 20)
+
+
+def test_option_outside_its_project_is_refused_by_name() -> None:
+    batch = dataclasses.replace(project(1, "birds", 3), num_options=np.array([2], np.int32))
+    with pytest.raises(ScoringError, match="project 'birds': expected option_index below 2, got 2"):
+        Scorer(WEIGHTS).score(batch)
+
+
+def test_option_vectors_are_standard_normal_and_do_not_depend_on_their_number() -> None:
+    many = option_vectors("w", "p", 0, 5000, 7)
+    np.testing.assert_array_equal(option_vectors("w", "p", 0, 3, 7), many[:3])
+    assert abs(many.mean()) < 4 / np.sqrt(many.size)
+    assert abs(many.std() - 1) < 4 / np.sqrt(2 * many.size)
+    assert not np.array_equal(option_vectors("w", "q", 0, 3, 7), many[:3])
+    # The stream is part of the published result: these numbers must never change.
+    np.testing.assert_allclose(
+        option_vectors("weights", "project", 1, 1, 3), PINNED_VECTOR, atol=1e-15
+    )
+
+
+PINNED_VECTOR = [[-0.38045004113525754, 1.909821031054803, 1.4527196954206714]]
+
+
+def test_estimator_labels_frames_with_any_kind_of_key() -> None:
+    frame = pd.DataFrame(
+        {
+            "task": ["t1"] * 5 + ["t2"] * 5,
+            "worker": [*"abcde", *"abcde"],
+            "label": [*["cat"] * 4, "dog", *["dog"] * 5],
+        }
+    )
+    model = CrowdFM()
+    assert model.fit_predict(frame).to_dict() == {"t1": "cat", "t2": "dog"}
+    proba = model.fit_predict_proba(frame)
+    assert list(proba.columns) == ["cat", "dog"]
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0)
+    assert model.skills_["e"] < model.skills_["a"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"task": [1], "worker": [1]}), r"missing \['label'\]"),
+        (pd.DataFrame({"task": [], "worker": [], "label": []}), "empty frame"),
+        (
+            pd.DataFrame({"task": [1, 2], "worker": [1, 1], "label": ["a", None]}),
+            "'label': expected no nulls, got 1 of 2",
+        ),
+    ],
+)
+def test_frame_that_cannot_be_used_is_refused(frame: pd.DataFrame, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        CrowdFM().fit_predict(frame)

@@ -1,0 +1,56 @@
+"""The `crowdfm` command line: help, delegation, errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.cli import main
+
+COMMANDS = ("nightly", "score", "demo-lake", "pretrain")
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"  {name}" not in shown] == []
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from jobs.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'pandas', 'pyspark', 'torch', 'numba'} & set(sys.modules)\n"
+        "print('loaded:', sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("loaded: []\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_help_exits_with_zero(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert f"crowdfm {command}" in capsys.readouterr().out
+
+
+def test_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["hourly"])
+    assert "nightly" in capsys.readouterr().err
+
+
+def test_error_of_the_user_is_one_message_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", str(tmp_path / "none.csv"), "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("crowdfm score: ")
+    assert "none.csv" in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""

@@ -1,0 +1,1 @@
+"""The Arrow boundary: decode a partition, call the core, encode."""

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m crowdfm_core.pretraining", description=__doc__)
+    parser = argparse.ArgumentParser(prog="crowdfm pretrain", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train on synthetic crowds, or go on with a run")

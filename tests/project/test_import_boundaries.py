@@ -54,7 +54,7 @@ def test_core_never_imports_spark_or_jobs() -> None:
     assert importers("crowdfm_core", {"pyspark", "delta", "py4j", "jobs", "udfs"}) == []
 
 
-@pytest.mark.parametrize("folder", ["jobs", "udfs"])
+@pytest.mark.parametrize("folder", ["jobs"])
 def test_spark_side_never_imports_torch(folder: str) -> None:
     assert importers(folder, {"torch", "torch_scatter"}) == []
 
@@ -73,7 +73,7 @@ def test_importing_the_core_loads_neither_torch_nor_spark() -> None:
 def test_importing_changes_no_root_logger() -> None:
     code = (
         "import logging; before = (logging.root.level, list(logging.root.handlers))\n"
-        "import crowdfm_core, jobs.nightly\n"
+        "import crowdfm_core, jobs.cli\n"
         "assert (logging.root.level, list(logging.root.handlers)) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,1 +1,0 @@
-"""The Arrow boundary: decode a partition, call the core, encode."""

@@ -5,12 +5,10 @@ All problems of a file (unknown keys, wrong types, bad ranges) are reported in o
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
 import yaml
 
@@ -22,6 +20,7 @@ from crowdfm_core.simulation import (
     ThreeParameterLogisticCrowds,
     UniformCrowds,
 )
+from crowdfm_core.typed_mapping import build, checked_value, plain_values
 
 __all__ = [
     "GENERATORS",
@@ -39,8 +38,6 @@ GENERATORS: dict[str, type[CrowdGenerator]] = {
     "uniform": UniformCrowds,
 }
 
-_T = TypeVar("_T")
-
 
 @dataclass(frozen=True)
 class Mechanism:
@@ -49,6 +46,22 @@ class Mechanism:
     name: str
     crowds: CrowdGenerator
     share: float = 1.0
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], path: str, problems: list[str]) -> Any:
+        """A mechanism lists its generator's own settings beside `name`, `share` and `generator`."""
+        settings = dict(mapping)
+        generator = settings.pop("generator", None)
+        name = settings.pop("name", generator)
+        share = checked_value(float, settings.pop("share", 1.0), f"{path}.share", problems)
+        if generator not in GENERATORS:
+            known = ", ".join(GENERATORS)
+            problems.append(f"{path}.generator: expected one of {known}, got {generator!r}")
+            return None
+        crowds = build(GENERATORS[generator], settings, path, problems)
+        if crowds is None or share is None:
+            return None
+        return cls(name=str(name), crowds=crowds, share=share)
 
 
 @dataclass(frozen=True)
@@ -134,11 +147,11 @@ class Recipe:
                 "name": mechanism.name,
                 "share": mechanism.share,
                 "generator": kinds[type(mechanism.crowds)],
-                **_plain(plain["crowds"]),
+                **plain_values(plain["crowds"]),
             }
             for mechanism, plain in zip(self.mechanisms, mapping["mechanisms"], strict=True)
         ]
-        plain_mapping: dict[str, Any] = _plain(mapping)
+        plain_mapping: dict[str, Any] = plain_values(mapping)
         return plain_mapping
 
 
@@ -154,7 +167,7 @@ def read_recipe(path: Path) -> Recipe:
 def recipe_from_mapping(mapping: Any, *, where: str) -> Recipe:
     """Build a recipe from plain values; raises ConfigError with all problems at once."""
     problems: list[str] = []
-    recipe = _build(Recipe, mapping, "", problems)
+    recipe = build(Recipe, mapping, "", problems)
     if isinstance(recipe, Recipe):
         names = [mechanism.name for mechanism in recipe.mechanisms]
         if not names or len(set(names)) < len(names):
@@ -166,85 +179,3 @@ def recipe_from_mapping(mapping: Any, *, where: str) -> Recipe:
     if problems or not isinstance(recipe, Recipe):
         raise ConfigError(problems, where=where)
     return recipe
-
-
-def _build(cls: type[_T], mapping: Any, path: str, problems: list[str]) -> _T | None:
-    """Build a dataclass; what is wrong is added to `problems`, each with its dotted path."""
-    at = f"{path}." if path else ""
-    before = len(problems)
-    if not isinstance(mapping, Mapping):
-        problems.append(f"{path or 'file'}: expected a mapping, got {mapping!r}")
-        return None
-    if cls is Mechanism:
-        return cast(_T | None, _build_mechanism(mapping, path, problems))
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
-    for key in mapping:
-        if key not in known:
-            problems.append(f"{at}{key}: unknown key; known are {', '.join(known)}")
-    values = {}
-    for name, spec in known.items():
-        if name in mapping:
-            values[name] = _value(hints[name], mapping[name], f"{at}{name}", problems)
-        elif spec.default is spec.default_factory:  # both are dataclasses.MISSING
-            problems.append(f"{at}{name}: missing")
-    if len(problems) > before:
-        return None
-    try:
-        return cls(**values)
-    except ConfigError as error:
-        problems.extend(f"{at}{problem}" for problem in error.problems)
-        return None
-
-
-def _build_mechanism(mapping: Mapping[str, Any], path: str, problems: list[str]) -> Any:
-    """A mechanism lists its generator's own settings beside `name`, `share` and `generator`."""
-    settings = dict(mapping)
-    generator = settings.pop("generator", None)
-    name = settings.pop("name", generator)
-    share = _value(float, settings.pop("share", 1.0), f"{path}.share", problems)
-    if generator not in GENERATORS:
-        known = ", ".join(GENERATORS)
-        problems.append(f"{path}.generator: expected one of {known}, got {generator!r}")
-        return None
-    crowds = _build(GENERATORS[generator], settings, path, problems)
-    if crowds is None or share is None:
-        return None
-    return Mechanism(name=str(name), crowds=crowds, share=share)
-
-
-def _value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
-    """Check `value` against a type hint; an int is accepted as a float, a bool never as either."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if is_dataclass(hint):
-        return _build(typing.cast("type[Any]", hint), value, path, problems)
-    if origin is Literal:
-        if value in arguments:
-            return value
-    elif origin is tuple:
-        variadic = len(arguments) == 2 and arguments[1] is Ellipsis
-        if isinstance(value, (list, tuple)) and (variadic or len(value) == len(arguments)):
-            inner = [arguments[0]] * len(value) if variadic else list(arguments)
-            return tuple(
-                _value(kind, part, f"{path}[{i}]", problems)
-                for i, (kind, part) in enumerate(zip(inner, value, strict=True))
-            )
-    elif origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return _value(arguments[0], value, path, problems)
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
-        return value
-    problems.append(f"{path}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
-    return None
-
-
-def _plain(value: Any) -> Any:
-    """Turn tuples into lists, as YAML and JSON have them."""
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return value

@@ -1,0 +1,219 @@
+"""Configuration of the nightly job: typed YAML, every problem reported at once.
+
+Relative paths are relative to the current directory. Nothing is read from the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from crowdfm_core.errors import ConfigError
+from crowdfm_core.typed_mapping import build, plain_values
+
+__all__ = [
+    "ColumnMapping",
+    "GpuConfig",
+    "InputConfig",
+    "JobConfig",
+    "LoggingConfig",
+    "ModelConfig",
+    "OutputConfig",
+    "ScoringConfig",
+    "SparkConfig",
+    "load_config",
+]
+
+_METHODS = ("crowdfm", "majority_vote")
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """Columns of the input table; without project_id all rows belong to `default_project`."""
+
+    task_id: str = "task"
+    worker_id: str = "worker"
+    label: str = "label"
+    project_id: str | None = None
+    annotated_at: str | None = None
+
+    def __post_init__(self) -> None:
+        named = [name for name in asdict(self).values() if name is not None]
+        repeated = sorted({name for name in named if named.count(name) > 1})
+        if repeated:
+            problem = f"expected a different column for each, got {', '.join(repeated)} repeatedly"
+            raise ConfigError([problem], where="columns")
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """Where annotations are read: exactly one of path and table (catalog.schema.name)."""
+
+    path: str | None = None
+    table: str | None = None
+    format: Literal["delta", "parquet", "csv", "json"] = "delta"
+    columns: ColumnMapping = field(default_factory=ColumnMapping)
+    default_project: str = "default"
+    source: str = "lake"  # value of annotations.source
+    options: dict[str, str] = field(default_factory=dict)  # of Spark's reader
+
+    def __post_init__(self) -> None:
+        _expect_one(path=self.path, table=self.table)
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """Where tables are written: a folder with one Delta table each, or a catalog schema."""
+
+    path: str | None = None
+    schema: str | None = None
+    max_probabilities: int = 50  # options kept per task in the map of probabilities
+
+    def __post_init__(self) -> None:
+        _expect_one(path=self.path, schema=self.schema)
+        _expect_range("max_probabilities", self.max_probabilities, 2, 100_000)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Frozen weights (`default`, or a folder with manifest.json) and draws that are averaged."""
+
+    weights: str = "default"
+    num_draws: int = 4
+
+    def __post_init__(self) -> None:
+        _expect_range("num_draws", self.num_draws, 1, 64)
+
+
+@dataclass(frozen=True)
+class ScoringConfig:
+    """Budget of one batch, in annotations, and the device."""
+
+    max_annotations_per_batch: int = 1_000_000
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        _expect_range("max_annotations_per_batch", self.max_annotations_per_batch, 1, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class GpuConfig:
+    """GPU resources of executors and of the scoring stage's tasks."""
+
+    discovery_script: str | None = None
+    amount_per_executor: int = 1
+    amount_per_task: float = 1.0
+    cpus_per_task: int = 1
+
+    def __post_init__(self) -> None:
+        _expect_range("amount_per_executor", self.amount_per_executor, 1, 64)
+        _expect_range("cpus_per_task", self.cpus_per_task, 1, 1024)
+        # Spark shares one address between tasks only in fractions of at most a half.
+        if not (0 < self.amount_per_task <= 0.5 or self.amount_per_task in range(1, 65)):
+            problem = (
+                "amount_per_task: expected a whole number or a fraction in (0, 0.5], "
+                f"got {self.amount_per_task}"
+            )
+            raise ConfigError([problem], where="gpu")
+
+
+@dataclass(frozen=True)
+class SparkConfig:
+    """Session settings; without a master spark-submit decides."""
+
+    master: str | None = None
+    app_name: str = "crowdfm-nightly"
+    conf: dict[str, str] = field(default_factory=dict)
+    gpu: GpuConfig | None = None
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """Level of the project's own loggers."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """Everything that one nightly run depends on, apart from its input."""
+
+    input: InputConfig
+    output: OutputConfig
+    duplicates: Literal["latest", "first", "reject"] = "latest"
+    methods: tuple[str, ...] = _METHODS
+    model: ModelConfig = field(default_factory=ModelConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    spark: SparkConfig = field(default_factory=SparkConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+
+    def __post_init__(self) -> None:
+        unknown = [method for method in self.methods if method not in _METHODS]
+        if unknown or not self.methods or len(set(self.methods)) < len(self.methods):
+            known = ", ".join(_METHODS)
+            problem = f"methods: expected distinct ones of {known}, got {list(self.methods)}"
+            raise ConfigError([problem], where="configuration")
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values, as YAML and JSON have them."""
+        mapping: dict[str, Any] = plain_values(asdict(self))
+        return mapping
+
+    def sha256(self) -> str:
+        """Identify the resolved configuration: equal settings, equal hash."""
+        return hashlib.sha256(json.dumps(self.to_mapping(), sort_keys=True).encode()).hexdigest()
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> JobConfig:
+    """Read a YAML file, apply `key.sub=value` overrides (values are YAML), and check everything.
+
+    Raises ConfigError with all problems: unknown keys, wrong types, bad ranges, bad overrides.
+    """
+    try:
+        mapping = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError([f"cannot be read as YAML: {error}"], where=str(path)) from error
+    problems: list[str] = []
+    for override in overrides:
+        _apply(override, mapping, problems)
+    config = build(JobConfig, mapping, "", problems)
+    if problems or config is None:
+        raise ConfigError(problems, where=str(path))
+    return config
+
+
+def _apply(override: str, mapping: Any, problems: list[str]) -> None:
+    key, equals, text = override.partition("=")
+    *parents, last = key.split(".")
+    if not equals or not all((*parents, last)):
+        problems.append(f"--set {override}: expected key.sub=value")
+        return
+    for parent in parents:
+        if not isinstance(mapping, dict):
+            break
+        mapping = mapping.setdefault(parent, {})
+    if not isinstance(mapping, dict):
+        problems.append(f"--set {override}: {'.'.join(parents) or 'file'} is not a mapping")
+        return
+    try:
+        mapping[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problems.append(f"--set {override}: the value is not YAML: {error}")
+
+
+def _expect_one(**choices: str | None) -> None:
+    given = [name for name, value in choices.items() if value]
+    if len(given) != 1:
+        problem = f"expected exactly one of {' and '.join(choices)}, got {given or 'none'}"
+        raise ConfigError([problem], where="configuration")
+
+
+def _expect_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError([f"{name}: expected {low} to {high}, got {value}"], where=name)

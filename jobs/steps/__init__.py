@@ -1,0 +1,1 @@
+"""Steps of the nightly job: pure functions from DataFrame to DataFrame."""

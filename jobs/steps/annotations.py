@@ -1,0 +1,61 @@
+"""From raw rows to annotations: rejection with reasons, and one row per (project, task, worker)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+__all__ = ["MAX_ID_CHARACTERS", "reject_reasons", "resolve_duplicates"]
+
+KEY = ("project_id", "task_id", "worker_id")
+
+# Longer ids are taken for damaged rows; they would also be copied with every annotation.
+MAX_ID_CHARACTERS = 1024
+
+
+def reject_reasons(raw: DataFrame) -> DataFrame:
+    """Add `reasons` (array<string>, empty for a good row) and parse annotated_at.
+
+    Takes one row per input row with string columns project_id, task_id, worker_id, label and
+    annotated_at. Ids stay exactly as they are; blank means white space only. Grain: one input row,
+    the same columns, annotated_at as timestamp (null where it is missing or was refused).
+    """
+    parsed = F.try_to_timestamp("annotated_at")
+    checks: list[tuple[str, Column]] = [
+        *((f"missing_{name}", _is_blank(name)) for name in (*KEY, "label")),
+        *((f"{name}_too_long", F.length(name) > MAX_ID_CHARACTERS) for name in (*KEY, "label")),
+        ("invalid_annotated_at", ~_is_blank("annotated_at") & parsed.isNull()),
+    ]
+    reasons = F.array_compact(F.array(*(F.when(found, F.lit(name)) for name, found in checks)))
+    return raw.withColumns({"reasons": reasons, "annotated_at": parsed})
+
+
+def resolve_duplicates(valid: DataFrame, rule: Literal["latest", "first", "reject"]) -> DataFrame:
+    """Keep one row per (project_id, task_id, worker_id); grain: that key.
+
+    latest: the greatest annotated_at, rows without one last; first: the smallest, rows without one
+    last; ties go to the smallest label in binary order, so that the order of rows leaves no trace.
+    reject: keys with differing labels are left out. Adds num_duplicates, the rows that were
+    superseded or repeated (bigint >= 0). Other columns come from the row that was kept.
+    """
+    seconds = F.unix_micros("annotated_at")
+    place = {"latest": -seconds, "first": seconds, "reject": -seconds}[rule]
+    rest = [name for name in valid.columns if name not in (*KEY, "label")]
+    # The order of the struct's fields is the rule; whole rows follow, to break ties for good.
+    ranked = F.struct(place.isNull(), place, F.col("label"), *(F.col(name) for name in rest))
+    kept = valid.groupBy(*KEY).agg(
+        F.min_by(F.struct("label", *rest), ranked).alias("kept"),
+        (F.count("*") - 1).alias("num_duplicates"),
+        F.min("label").alias("smallest"),
+        F.max("label").alias("greatest"),
+    )
+    if rule == "reject":
+        kept = kept.where(F.col("smallest") == F.col("greatest"))
+    return kept.select(*KEY, "kept.*", "num_duplicates")
+
+
+def _is_blank(name: str) -> Column:
+    # \p{Z} and \s together cover every kind of white space, \p{Cc} the control characters.
+    return F.coalesce(F.col(name).rlike(r"\A[\s\p{Z}\p{Cc}]*\z"), F.lit(True))

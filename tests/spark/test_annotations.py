@@ -1,0 +1,83 @@
+"""Rejection reasons and the duplicate rule."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.steps.annotations import MAX_ID_CHARACTERS, reject_reasons, resolve_duplicates
+
+RAW = "project_id string, task_id string, worker_id string, label string, annotated_at string"
+VALID = "project_id string, task_id string, worker_id string, label string, annotated_at timestamp"
+
+
+def test_reject_reasons_names_everything_that_is_wrong_with_a_row(spark: SparkSession) -> None:
+    rows: list[tuple[tuple[str | None, ...], list[str]]] = [
+        (("p", "t", "w", "a", "2026-01-02T03:04:05Z"), []),  # nothing wrong
+        (("p", "t", "w", "a", None), []),  # a time is optional
+        (("p", "a\"`\n'; DROP TABLE x --", "\U0001f600", "a", ""), []),  # odd ids are legal
+        (
+            (None, "t", " \t\u00a0\u3000", "", None),
+            ["missing_project_id", "missing_worker_id", "missing_label"],
+        ),
+        (("p", "x" * (MAX_ID_CHARACTERS + 1), "w", "a", None), ["task_id_too_long"]),
+        (("p", "x" * MAX_ID_CHARACTERS, "w", "a", None), []),  # the longest that is taken
+        (("p", "t", "w", "a", "yesterday"), ["invalid_annotated_at"]),
+    ]
+    found = reject_reasons(spark.createDataFrame([row for row, _ in rows], RAW)).collect()
+    assert [row["reasons"] for row in found] == [reasons for _, reasons in rows]
+    assert found[0]["annotated_at"] == datetime(2026, 1, 2, 3, 4, 5)
+    assert found[2]["task_id"] == rows[2][0][1]
+
+
+def time(day: int | None) -> datetime | None:
+    return None if day is None else datetime(2026, 1, day)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (
+            "latest",
+            {
+                "one": ("a", 0),
+                "two": ("b", 1),
+                "same": ("a", 1),
+                "none": ("a", 1),
+                "half": ("b", 1),
+            },
+        ),
+        (
+            "first",
+            {
+                "one": ("a", 0),
+                "two": ("a", 1),
+                "same": ("a", 1),
+                "none": ("a", 1),
+                "half": ("b", 1),
+            },
+        ),
+        ("reject", {"one": ("a", 0), "same": ("a", 1)}),
+    ],
+)
+def test_resolve_duplicates_keeps_one_row_by_the_rule_in_any_order(
+    spark: SparkSession, rule: str, expected: dict[str, tuple[str, int]]
+) -> None:
+    rows = [
+        ("p", "one", "w", "a", time(1)),  # no duplicate
+        ("p", "two", "w", "a", time(1)),  # changed later
+        ("p", "two", "w", "b", time(2)),
+        ("p", "same", "w", "a", None),  # repeated
+        ("p", "same", "w", "a", None),
+        ("p", "none", "w", "b", None),  # differ without times: the smaller label
+        ("p", "none", "w", "a", None),
+        ("p", "half", "w", "b", time(1)),  # a time goes before none
+        ("p", "half", "w", "a", None),
+    ]
+    for seed in (1, 2):
+        random.Random(seed).shuffle(rows)
+        kept = resolve_duplicates(spark.createDataFrame(rows, VALID), rule).collect()  # type: ignore[arg-type]
+        assert {row["task_id"]: (row["label"], row["num_duplicates"]) for row in kept} == expected

@@ -1,0 +1,85 @@
+"""Reading: one shape from every format, malformed lines kept, clear errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from crowdfm_core.config import ColumnMapping, InputConfig
+from crowdfm_core.errors import InputError
+from jobs.inputs import RAW_COLUMNS, read_annotations
+
+ROWS = [("t1", "w1", "a"), ("t2", 'w"`2', "b,\nb"), ("t3", None, "\U0001f600")]
+NAMES = ["task", "worker", "label"]
+
+
+@pytest.mark.parametrize("kind", ["delta", "parquet", "csv", "json"])
+def test_every_format_gives_the_same_rows(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+    path = str(tmp_path / "in")
+    writer = spark.createDataFrame(ROWS, NAMES).coalesce(1).write.format(kind)
+    writer.options(header="true", escape='"').save(path)
+    config = InputConfig(path=path, format=kind)  # type: ignore[arg-type]
+    rows = read_annotations(spark, config).orderBy("task_id").collect()
+    found = [tuple(row[name] for name in RAW_COLUMNS) for row in rows]
+    assert found == [("default", *row, None) for row in ROWS]
+    assert not any(row["malformed"] for row in rows)
+    assert all(row["source_file"].startswith("file:") for row in rows)
+
+
+def test_malformed_csv_line_is_kept_with_its_text(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("task,worker,label\nt1,w1,a\nt2,w2,b,c,d\nt3,w3,a\n")
+    config = InputConfig(path=str(tmp_path), format="csv")
+    rows = read_annotations(spark, config).orderBy("task_id").collect()
+    assert [(row["task_id"], row["malformed"]) for row in rows] == [
+        ("t1", False),
+        ("t2", True),  # two fields too many
+        ("t3", False),
+    ]
+    assert rows[1]["raw_record"] == "t2,w2,b,c,d"
+
+
+def test_malformed_json_line_is_kept_with_its_text(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"task": 1, "worker": "w", "label": true}\n{"task": \n')
+    config = InputConfig(path=str(tmp_path), format="json")
+    rows = read_annotations(spark, config).orderBy("malformed").collect()
+    assert [rows[0][name] for name in RAW_COLUMNS] == ["default", "1", "w", "true", None]
+    assert (rows[1]["malformed"], rows[1]["raw_record"]) == (True, '{"task": ')
+
+
+def test_numbers_become_text_without_a_needless_fraction(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "in")
+    spark.sql(
+        "SELECT 7L AS `ta.sk`, 1D AS worker, 0.5D AS label, timestamp '2026-01-02 03:04:05' AS at"
+    ).write.parquet(path)
+    columns = ColumnMapping(task_id="ta.sk", annotated_at="at")
+    config = InputConfig(path=path, format="parquet", columns=columns)
+    row = read_annotations(spark, config).first()
+    assert row is not None
+    assert [row[name] for name in RAW_COLUMNS[1:]] == [
+        "7",
+        "1",
+        "0.5",
+        "2026-01-02T03:04:05.000000Z",
+    ]
+
+
+def test_misspelt_columns_are_all_named_with_the_closest(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "in")
+    spark.createDataFrame(ROWS, NAMES).write.parquet(path)
+    columns = ColumnMapping(task_id="taks", worker_id="annotator")
+    config = InputConfig(path=path, format="parquet", columns=columns)
+    with pytest.raises(InputError, match=r"no column 'taks'; did you mean 'task'\?.*'annotator'"):
+        read_annotations(spark, config)
+
+
+@pytest.mark.parametrize("kind", ["delta", "parquet"])
+def test_path_that_does_not_exist_is_named(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+    config = InputConfig(path=str(tmp_path / "none"), format=kind)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=rf"none: cannot be read as {kind}"):
+        read_annotations(spark, config)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType, StringType, StructType, TimestampType
@@ -32,7 +31,7 @@ def read_annotations(spark: SparkSession, config: InputConfig) -> DataFrame:
     try:
         rows = _open(spark, config)
         columns = rows.columns
-    except (AnalysisException, Py4JJavaError) as error:
+    except PySparkException as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"input {where}: cannot be read as {config.format} ({reason}); check input.path, "

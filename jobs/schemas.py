@@ -1,0 +1,207 @@
+"""The Delta tables of a run: columns with their meaning, keys, and constraints.
+
+Grain, words and columns are those of the design; a column that a method does not have is null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["TABLES", "Column", "Table"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: SQL type and what it means."""
+
+    name: str
+    type: str
+    comment: str
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table; `key` columns identify a row, `volatile` ones never make a row count as changed.
+
+    checks: name -> SQL condition that every row must meet. cluster_by: at most four columns.
+    """
+
+    name: str
+    comment: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    volatile: tuple[str, ...] = ()
+    checks: dict[str, str] = field(default_factory=dict)
+    cluster_by: tuple[str, ...] = ()
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of all columns in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def ddl(self) -> str:
+        """Column definitions for CREATE TABLE."""
+        return ", ".join(
+            f"`{column.name}` {column.type}{' NOT NULL' if column.required else ''} "
+            f"COMMENT '{column.comment}'"
+            for column in self.columns
+        )
+
+
+def _key(name: str, comment: str) -> Column:
+    return Column(name, "string", comment, required=True)
+
+
+_PROJECT = _key("project_id", "tasks that share one option set")
+_TASK = _key("task_id", "task, unique within its project")
+_WORKER = _key("worker_id", "worker, unique within the project")
+_METHOD = _key("method", "aggregation method, such as crowdfm or majority_vote")
+_COMPONENT = Column(
+    "component_id", "string", "connected part of the project; the same from run to run"
+)
+_RUN = Column("run_id", "string", "run that last changed this row", required=True)
+_UPDATED = Column("updated_at", "timestamp", "when this row last changed, UTC", required=True)
+
+
+def _share(name: str, comment: str) -> Column:
+    return Column(name, "double", f"{comment}; in [0, 1]")
+
+
+def _within_unit(*names: str) -> dict[str, str]:
+    # Averages of probabilities may exceed 1 by rounding.
+    return {
+        f"{name}_in_unit_interval": f"{name} IS NULL OR {name} BETWEEN 0 AND 1.000001"
+        for name in names
+    }
+
+
+_ALL = (
+    Table(
+        "annotations",
+        "Accepted answers, one per project, task and worker after the duplicate rule",
+        ("project_id", "task_id", "worker_id"),
+        (
+            _PROJECT,
+            _TASK,
+            _WORKER,
+            Column("label", "string", "the answer given", required=True),
+            Column("annotated_at", "timestamp", "when it was given, UTC; null if unknown"),
+            Column("source", "string", "input.source of the configuration"),
+            Column("ingested_at", "timestamp", "when this row last changed, UTC", required=True),
+            _RUN,
+        ),
+        volatile=("ingested_at", "run_id"),
+        cluster_by=("project_id", "task_id"),
+    ),
+    Table(
+        "rejected_annotations",
+        "Input rows of the latest run that were not used, with all reasons",
+        (),
+        (
+            Column("project_id", "string", "as it came, text"),
+            Column("task_id", "string", "as it came, text"),
+            Column("worker_id", "string", "as it came, text"),
+            Column("label", "string", "as it came, text"),
+            Column("annotated_at", "string", "as it came, text"),
+            Column("raw_record", "string", "the whole row as JSON, or the text of a broken line"),
+            Column("reasons", "array<string>", "everything that is wrong with the row", True),
+            Column("source_file", "string", "file the row was read from"),
+            _RUN,
+        ),
+    ),
+    Table(
+        "components",
+        "Connected parts of the projects",
+        ("project_id", "component_id"),
+        (
+            _PROJECT,
+            _key("component_id", "hash of the smallest task_id; the same from run to run"),
+            Column("num_tasks", "bigint", "tasks", required=True),
+            Column("num_workers", "bigint", "workers", required=True),
+            Column("num_annotations", "bigint", "annotations", required=True),
+            Column("num_options", "bigint", "options answered in this component", required=True),
+        ),
+        cluster_by=("project_id",),
+    ),
+    Table(
+        "aggregated_labels",
+        "One inferred label per task and method",
+        ("project_id", "task_id", "method"),
+        (
+            _PROJECT,
+            _TASK,
+            _METHOD,
+            Column("label", "string", "the inferred answer", required=True),
+            _share("probability", "probability of the label"),
+            Column(
+                "probabilities",
+                "map<string, double>",
+                "option -> probability, at most output.max_probabilities of the most probable",
+            ),
+            Column("runner_up_label", "string", "second most probable option, null without one"),
+            _share("margin", "probability of the label minus that of the runner-up"),
+            Column("entropy", "double", "of all probabilities, in nats, >= 0"),
+            Column("num_annotations", "bigint", "answers of the task", required=True),
+            _share("agreement", "share of the answers equal to the label (of num_annotations)"),
+            Column("is_tie", "boolean", "the two most probable options are equally probable", True),
+            Column("difficulty", "double", "crowdfm only: grows with hardness, 3PL scale"),
+            _COMPONENT,
+            _RUN,
+            _UPDATED,
+        ),
+        volatile=("run_id", "updated_at"),
+        checks=_within_unit("probability", "margin", "agreement"),
+        cluster_by=("project_id", "method", "task_id"),
+    ),
+    Table(
+        "worker_scores",
+        "One row per worker and method",
+        ("project_id", "worker_id", "method"),
+        (
+            _PROJECT,
+            _WORKER,
+            _METHOD,
+            _share(
+                "score",
+                "crowdfm: expected_accuracy; majority_vote: agreement_with_aggregate",
+            ),
+            Column("ability", "double", "crowdfm only: latent ability on the 3PL scale"),
+            _share("expected_accuracy", "mean probability of the answers given"),
+            _share("agreement_with_aggregate", "share of answers equal to the label"),
+            Column("num_annotations", "bigint", "answers of the worker", required=True),
+            Column("num_tasks", "bigint", "tasks answered by the worker", required=True),
+            Column("spam_score", "double", "not computed by these methods: always null"),
+            _COMPONENT,
+            _RUN,
+            _UPDATED,
+        ),
+        volatile=("run_id", "updated_at"),
+        checks=_within_unit("score", "expected_accuracy", "agreement_with_aggregate"),
+        cluster_by=("project_id", "method", "worker_id"),
+    ),
+    Table(
+        "runs",
+        "One row per run; only tables of a SUCCEEDED run, at the versions it names, are published",
+        ("run_id",),
+        (
+            _key("run_id", "the run"),
+            Column("status", "string", "SUCCEEDED or FAILED", required=True),
+            Column("started_at", "timestamp", "UTC", required=True),
+            Column("finished_at", "timestamp", "UTC", required=True),
+            Column("phase_seconds", "map<string, double>", "wall time per phase, in seconds"),
+            Column("input_table", "string", "what was read"),
+            Column("input_version", "bigint", "Delta version that was read, else null"),
+            Column("output_versions", "map<string, bigint>", "table -> Delta version to read"),
+            Column("counts", "map<string, bigint>", "rows read, rejected, written, ..."),
+            Column("config_sha256", "string", "of the resolved configuration"),
+            Column("config", "string", "the resolved configuration as JSON"),
+            Column("weights_sha256", "string", "of the frozen weights"),
+            Column("error", "string", "of a FAILED run"),
+        ),
+        checks={"known_status": "status IN ('SUCCEEDED', 'FAILED')"},
+    ),
+)
+
+TABLES = {table.name: table for table in _ALL}

@@ -1,0 +1,150 @@
+"""The only place that reads and writes the job's Delta tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from crowdfm_core.config import OutputConfig
+from crowdfm_core.errors import InputError
+from jobs.schemas import TABLES, Table
+
+__all__ = ["Tables"]
+
+_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+
+
+class Tables:
+    """The tables of one output location; every commit carries the run's id."""
+
+    def __init__(self, spark: SparkSession, output: OutputConfig, run_id: str) -> None:
+        self._spark = spark
+        self._output = output
+        self.run_id = run_id
+
+    def name(self, table: str) -> str:
+        """Return how SQL names the table: delta.`path` or catalog.schema.table."""
+        if self._output.path is not None:
+            folder = self._output.path.rstrip("/").replace("`", "``")
+            return f"delta.`{folder}/{table}`"
+        return f"{self._output.schema}.{table}"
+
+    def create_all(self) -> None:
+        """Create the tables that are not there yet.
+
+        Raises InputError when the output location cannot be written.
+        """
+        for table in TABLES.values():
+            try:
+                self._spark.sql(self._create_statement(table))
+            except Exception as error:  # Spark's, Delta's and the file system's share no base
+                reason = str(error).splitlines()[0][:300]
+                raise InputError(
+                    f"output {self.name(table.name)}: cannot be created ({reason}); check "
+                    "output.path or output.schema and its permissions"
+                ) from error
+
+    def read(self, table: str) -> DataFrame:
+        """Return the table's present rows."""
+        return self._spark.read.table(self.name(table))
+
+    def version(self, table: str) -> int:
+        """Return the table's present Delta version."""
+        newest = self._delta(table).history(1).select("version").first()
+        if newest is None:
+            raise InputError(f"output {self.name(table)}: has no history; is it a Delta table?")
+        return int(newest["version"])
+
+    def replace_rows(self, table: str, rows: DataFrame) -> None:
+        """Make the table hold exactly `rows`, touching only rows that differ.
+
+        rows: one per key, the table's columns. Rows that are equal but for the volatile columns
+        keep theirs, so that running the same input again changes nothing. Rows that are not in
+        `rows` are deleted. A table without a key is overwritten.
+        """
+        spec = TABLES[table]
+        rows = rows.select(*spec.column_names)
+        with self._commit_metadata():
+            if not spec.key:
+                rows.writeTo(self.name(table)).overwrite(F.lit(True))
+            elif self.read(table).isEmpty():
+                rows.writeTo(self.name(table)).append()  # the first load needs no join
+            else:
+                self._merge(spec, rows)
+
+    def record_run(self, run: DataFrame) -> None:
+        """Write the one row that publishes (or reports) this run; grain: run_id."""
+        spec = TABLES["runs"]
+        with self._commit_metadata():
+            (
+                self._delta("runs")
+                .alias("target")
+                .merge(run.select(*spec.column_names).alias("source"), _same_key(spec))
+                .whenMatchedUpdateAll()
+                .whenNotMatchedInsertAll()
+                .execute()
+            )
+
+    def _merge(self, spec: Table, rows: DataFrame) -> None:
+        compared = [
+            column for column in spec.columns if column.name not in (*spec.key, *spec.volatile)
+        ]
+        changed = " OR ".join(
+            f"NOT ({_comparable('target', c.name, c.type)} <=> "
+            f"{_comparable('source', c.name, c.type)})"
+            for c in compared
+        )
+        (
+            self._delta(spec.name)
+            .alias("target")
+            .merge(rows.alias("source"), _same_key(spec))
+            .whenMatchedUpdateAll(condition=changed)
+            .whenNotMatchedInsertAll()
+            .whenNotMatchedBySourceDelete()
+            .execute()
+        )
+
+    def _delta(self, table: str) -> DeltaTable:
+        return DeltaTable.forName(self._spark, self.name(table))
+
+    def _create_statement(self, table: Table) -> str:
+        properties = {"delta.enableChangeDataFeed": "true"}
+        properties |= {f"delta.constraints.{name}": rule for name, rule in table.checks.items()}
+        listed = ", ".join(f"'{name}' = '{_quoted(value)}'" for name, value in properties.items())
+        cluster = f" CLUSTER BY ({', '.join(table.cluster_by)})" if table.cluster_by else ""
+        return (
+            f"CREATE TABLE IF NOT EXISTS {self.name(table.name)} ({table.ddl}) USING delta"
+            f"{cluster} COMMENT '{_quoted(table.comment)}' TBLPROPERTIES ({listed})"
+        )
+
+    @contextmanager
+    def _commit_metadata(self) -> Iterator[None]:
+        """Put the run's id into the commits; MERGE reads it from the session alone."""
+        before = self._spark.conf.get(_USER_METADATA, None)
+        self._spark.conf.set(_USER_METADATA, json.dumps({"run_id": self.run_id}))
+        try:
+            yield
+        finally:
+            if before is None:
+                self._spark.conf.unset(_USER_METADATA)
+            else:
+                self._spark.conf.set(_USER_METADATA, before)
+
+
+def _same_key(spec: Table) -> str:
+    return " AND ".join(f"target.`{key}` = source.`{key}`" for key in spec.key)
+
+
+def _comparable(side: str, name: str, kind: str) -> str:
+    """Maps cannot be compared; their sorted entries can."""
+    column = f"{side}.`{name}`"
+    return f"array_sort(map_entries({column}))" if kind.startswith("map<") else column
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 from delta import configure_spark_with_delta_pip
@@ -41,8 +42,9 @@ def make_session(config: SparkConfig) -> SparkSession:
     local = config.master is not None and config.master.startswith("local")
     if local:
         settings |= _LOCAL
-    settings["spark.pyspark.python"] = sys.executable if local else "python3"
     settings |= config.conf
+    # Spark would start whatever python3 is on PATH; what spark-submit has set stays.
+    os.environ.setdefault("PYSPARK_PYTHON", settings.get("spark.pyspark.python", sys.executable))
     if config.gpu is not None:
         if local:
             _log.warning("local mode has no GPU scheduling: spark.gpu is ignored, scoring on CPU")

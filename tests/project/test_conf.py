@@ -1,7 +1,8 @@
-"""Every shipped configuration, the GPU discovery script."""
+"""Every shipped configuration, the GPU discovery script and the Airflow DAG."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -63,3 +64,17 @@ def test_gpu_discovery_without_gpu_says_why_and_fails(
     assert done.returncode == 1
     assert done.stdout == ""
     assert re.search(message, done.stderr)
+
+
+def test_airflow_dag_names_files_and_flags_that_exist() -> None:
+    tree = ast.parse((CONF / "airflow_dag.py").read_text())
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert "--conf" in strings
+
+
+def test_airflow_dag_loads_where_airflow_is_installed() -> None:
+    pytest.importorskip("airflow", reason="Airflow is not among the test packages")
+    code = compile((CONF / "airflow_dag.py").read_text(), "airflow_dag.py", "exec")
+    namespace: dict[str, object] = {}
+    exec(code, namespace)
+    assert "dag" in namespace

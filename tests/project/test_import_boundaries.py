@@ -54,7 +54,7 @@ def test_core_never_imports_spark_or_jobs() -> None:
     assert importers("crowdfm_core", {"pyspark", "delta", "py4j", "jobs", "udfs"}) == []
 
 
-@pytest.mark.parametrize("folder", ["jobs"])
+@pytest.mark.parametrize("folder", ["jobs", "udfs"])
 def test_spark_side_never_imports_torch(folder: str) -> None:
     assert importers(folder, {"torch", "torch_scatter"}) == []
 

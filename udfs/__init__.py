@@ -1,0 +1,1 @@
+"""The Arrow boundary: partitions of a DataFrame in, calls of the core, record batches out."""

@@ -18,7 +18,7 @@ try:  # sorted segment sums; without it torch's own index_add serves
 except ImportError:
     segment_csr = None
 
-__all__ = ["TorchOps"]
+__all__ = ["TorchOps", "cuda_is_available"]
 
 
 class TorchOps:
@@ -219,3 +219,8 @@ def _on_device(side: Side, device: torch.device) -> dict[str, torch.Tensor]:
         name: torch.as_tensor(array, device=device, dtype=torch.int64)
         for name, array in arrays.items()
     }
+
+
+def cuda_is_available() -> bool:
+    """Whether this process can use a GPU."""
+    return bool(torch.cuda.is_available())

@@ -1,0 +1,66 @@
+"""From scores to the columns of the published tables."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+__all__ = ["TIE_TOLERANCE", "labels_from_scores", "stamp", "workers_from_scores"]
+
+# Probabilities closer than this count as equal.
+TIE_TOLERANCE = 1e-9
+
+
+def labels_from_scores(scores: DataFrame) -> DataFrame:
+    """Return aggregated_labels of crowdfm; grain: project_id, task_id, method."""
+    margin = F.col("probability") - F.col("runner_up_probability")
+    return scores.where(F.col("task_id").isNotNull()).select(
+        "project_id",
+        "task_id",
+        F.lit("crowdfm").alias("method"),
+        "label",
+        _share("probability"),
+        "probabilities",
+        "runner_up_label",
+        _clipped(margin).alias("margin"),
+        F.greatest("entropy", F.lit(0.0)).alias("entropy"),
+        "num_annotations",
+        _share("agreement"),
+        (F.col("runner_up_label").isNotNull() & (margin < TIE_TOLERANCE)).alias("is_tie"),
+        "difficulty",
+        "component_id",
+    )
+
+
+def workers_from_scores(scores: DataFrame) -> DataFrame:
+    """Return worker_scores of crowdfm; grain: project_id, worker_id, method.
+
+    A worker has one answer per task, so num_tasks equals num_annotations.
+    """
+    return scores.where(F.col("worker_id").isNotNull()).select(
+        "project_id",
+        "worker_id",
+        F.lit("crowdfm").alias("method"),
+        _share("expected_accuracy").alias("score"),
+        "ability",
+        _share("expected_accuracy"),
+        _share("agreement").alias("agreement_with_aggregate"),
+        "num_annotations",
+        F.col("num_annotations").alias("num_tasks"),
+        F.lit(None).cast("double").alias("spam_score"),
+        "component_id",
+    )
+
+
+def stamp(rows: DataFrame, run_id: str, time_column: str = "updated_at") -> DataFrame:
+    """Add run_id and the present time, which a table keeps for rows that did not change."""
+    return rows.withColumns({"run_id": F.lit(run_id), time_column: F.current_timestamp()})
+
+
+def _share(name: str) -> Column:
+    return _clipped(F.col(name)).alias(name)
+
+
+def _clipped(value: Column) -> Column:
+    # Averages of probabilities may leave [0, 1] by rounding.
+    return F.least(F.greatest(value, F.lit(0.0)), F.lit(1.0))

@@ -1,0 +1,57 @@
+"""Scores annotations with the frozen model, batch by batch, through mapInArrow."""
+
+from __future__ import annotations
+
+from pyspark.resource import ResourceProfile
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from crowdfm_core.config import ModelConfig
+from udfs.score_batches import INPUT_COLUMNS, SCORE_SCHEMA, score_batches
+
+__all__ = ["score_annotations"]
+
+
+def score_annotations(
+    annotations: DataFrame,
+    options: DataFrame,
+    batches: DataFrame,
+    *,
+    model: ModelConfig,
+    device: str,
+    max_probabilities: int,
+    profile: ResourceProfile | None,
+) -> DataFrame:
+    """Return scores of tasks and workers as in udfs.score_batches.SCORE_SCHEMA.
+
+    Grain: one task (worker_id null) or one worker (task_id null) of a project. annotations: with
+    component_id; options: from index_options; batches: from assign_batches. Every batch is one
+    Spark partition, which runs under `profile` if there is one.
+    """
+    placed = annotations.join(batches, ["project_id", "component_id"])
+    rows = placed.join(options, ["project_id", "label"]).withColumn(
+        "label",
+        F.lit(None).cast("string"),  # known from option_index: not shipped per annotation
+    )
+    # The options of a project reach each of its batches once, whoever answered there.
+    listed = batches.select("batch_index", "project_id").distinct().join(options, "project_id")
+    nothing = F.lit(None).cast("string")
+    listed = listed.withColumns({"component_id": nothing, "task_id": nothing, "worker_id": nothing})
+    newest = batches.agg(F.max("batch_index").alias("newest")).first()
+    partitions = 1 if newest is None or newest["newest"] is None else int(newest["newest"]) + 1
+    return (
+        rows.select(*INPUT_COLUMNS)
+        .union(listed.select(*INPUT_COLUMNS))
+        .repartitionById(partitions, "batch_index")
+        .sortWithinPartitions("batch_index", "project_id", "task_id", "worker_id", "option_index")
+        .mapInArrow(
+            score_batches(
+                weights=model.weights,
+                device=device,
+                num_draws=model.num_draws,
+                max_probabilities=max_probabilities,
+            ),
+            SCORE_SCHEMA,
+            profile=profile,
+        )
+    )

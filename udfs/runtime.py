@@ -1,0 +1,63 @@
+"""Device and model of a Python worker, kept between the tasks that it runs."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+from pyspark import TaskContext
+
+from crowdfm_core.scoring import Scorer
+from crowdfm_core.weights import load_weights
+
+__all__ = ["scorer_for", "task_device"]
+
+_log = logging.getLogger(__name__)
+
+
+def task_device(wanted: str) -> str:
+    """Return the device of the present Spark task: "cpu" or "cuda:ADDRESS".
+
+    wanted: auto, cpu or cuda. The address is the one that Spark gave to this task; a reused Python
+    worker may get another one next time. Without CUDA the task is scored on the CPU.
+    """
+    context = TaskContext.get()
+    resources = context.resources() if context is not None else {}
+    if wanted == "cpu" or "gpu" not in resources:
+        return "cpu"
+    address = resources["gpu"].addresses[0]
+    if not _has_cuda():
+        return "cpu"
+    return f"cuda:{address}"
+
+
+@cache
+def scorer_for(weights: str, device: str, num_draws: int, max_probabilities: int) -> Scorer:
+    """Load a model once per Python worker and device."""
+    return Scorer(
+        load_weights(weights),
+        device=device,
+        num_draws=num_draws,
+        max_probabilities=max_probabilities,
+        # One task has one core unless the scoring profile says otherwise.
+        num_threads=int(_task_cpus()),
+    )
+
+
+def _task_cpus() -> int:
+    context = TaskContext.get()
+    return context.cpus() if context is not None else 1
+
+
+@cache
+def _has_cuda() -> bool:
+    """Whether CUDA can be used; said once per Python worker if not, on stderr of the executor."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is not None:
+        from crowdfm_core.backends.torch_backend import cuda_is_available
+
+        if cuda_is_available():
+            return True
+    _log.warning("a GPU was scheduled, but CUDA cannot be used here: scoring on the CPU")
+    return False

@@ -7,7 +7,13 @@ from typing import Literal
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-__all__ = ["MAX_ID_CHARACTERS", "reject_reasons", "resolve_duplicates"]
+__all__ = [
+    "MAX_ID_CHARACTERS",
+    "accepted",
+    "conflicting",
+    "reject_reasons",
+    "resolve_duplicates",
+]
 
 KEY = ("project_id", "task_id", "worker_id")
 
@@ -16,11 +22,11 @@ MAX_ID_CHARACTERS = 1024
 
 
 def reject_reasons(raw: DataFrame) -> DataFrame:
-    """Add `reasons` (array<string>, empty for a good row) and parse annotated_at.
+    """Add `reasons` (array<string>, empty for a good row); grain: one input row.
 
-    Takes one row per input row with string columns project_id, task_id, worker_id, label and
-    annotated_at. Ids stay exactly as they are; blank means white space only. Grain: one input row,
-    the same columns, annotated_at as timestamp (null where it is missing or was refused).
+    Takes text columns project_id, task_id, worker_id, label and annotated_at, and read_problem
+    (null, or a reason of its own). Everything stays exactly as it came; blank means white space
+    only.
     """
     parsed = F.try_to_timestamp("annotated_at")
     checks: list[tuple[str, Column]] = [
@@ -28,8 +34,27 @@ def reject_reasons(raw: DataFrame) -> DataFrame:
         *((f"{name}_too_long", F.length(name) > MAX_ID_CHARACTERS) for name in (*KEY, "label")),
         ("invalid_annotated_at", ~_is_blank("annotated_at") & parsed.isNull()),
     ]
-    reasons = F.array_compact(F.array(*(F.when(found, F.lit(name)) for name, found in checks)))
-    return raw.withColumns({"reasons": reasons, "annotated_at": parsed})
+    found = F.array_compact(F.array(*(F.when(is_so, F.lit(name)) for name, is_so in checks)))
+    # What could not be read has no columns whose absence would be worth a reason.
+    unread = F.col("read_problem").isNotNull()
+    return raw.withColumn("reasons", F.when(unread, F.array("read_problem")).otherwise(found))
+
+
+def accepted(checked: DataFrame) -> DataFrame:
+    """Keep the rows without reasons and parse annotated_at to a timestamp; grain: one input row."""
+    good = checked.where(F.size("reasons") == 0)
+    return good.withColumn("annotated_at", F.try_to_timestamp("annotated_at"))
+
+
+def conflicting(checked: DataFrame) -> DataFrame:
+    """Return good rows whose worker gave differing answers to the task, with that as the reason.
+
+    Grain: one input row. They are rejected under the duplicate rule `reject`.
+    """
+    good = checked.where(F.size("reasons") == 0)
+    keys = good.groupBy(*KEY).agg(F.count_distinct("label").alias("answers")).where("answers > 1")
+    rows = good.join(keys, list(KEY), "left_semi")
+    return rows.withColumn("reasons", F.array(F.lit("conflicting_answers")))
 
 
 def resolve_duplicates(valid: DataFrame, rule: Literal["latest", "first", "reject"]) -> DataFrame:

@@ -8,9 +8,18 @@ from datetime import datetime
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.steps.annotations import MAX_ID_CHARACTERS, reject_reasons, resolve_duplicates
+from jobs.steps.annotations import (
+    MAX_ID_CHARACTERS,
+    accepted,
+    conflicting,
+    reject_reasons,
+    resolve_duplicates,
+)
 
-RAW = "project_id string, task_id string, worker_id string, label string, annotated_at string"
+RAW = """
+project_id string, task_id string, worker_id string, label string, annotated_at string,
+read_problem string
+"""
 VALID = "project_id string, task_id string, worker_id string, label string, annotated_at timestamp"
 
 
@@ -27,10 +36,29 @@ def test_reject_reasons_names_everything_that_is_wrong_with_a_row(spark: SparkSe
         (("p", "x" * MAX_ID_CHARACTERS, "w", "a", None), []),  # the longest that is taken
         (("p", "t", "w", "a", "yesterday"), ["invalid_annotated_at"]),
     ]
-    found = reject_reasons(spark.createDataFrame([row for row, _ in rows], RAW)).collect()
+    read = [(*row, None) for row, _ in rows]
+    read.append((None, None, None, None, None, "unreadable_file"))  # one reason is enough
+    rows.append(((), ["unreadable_file"]))
+    checked = reject_reasons(spark.createDataFrame(read, RAW))
+    found = checked.collect()
     assert [row["reasons"] for row in found] == [reasons for _, reasons in rows]
-    assert found[0]["annotated_at"] == datetime(2026, 1, 2, 3, 4, 5)
-    assert found[2]["task_id"] == rows[2][0][1]
+    good = accepted(checked).collect()
+    assert len(good) == 4
+    assert good[0]["annotated_at"] == datetime(2026, 1, 2, 3, 4, 5)
+    assert good[2]["task_id"] == rows[2][0][1]
+    assert found[6]["annotated_at"] == "yesterday"  # as it came
+
+
+def test_conflicting_answers_are_rejected_with_all_their_rows(spark: SparkSession) -> None:
+    rows = [
+        ("p", "t", "w", "a", None, None),  # differs from the next
+        ("p", "t", "w", "b", None, None),
+        ("p", "t2", "w", "a", None, None),  # repeated, but the same
+        ("p", "t2", "w", "a", None, None),
+    ]
+    found = conflicting(reject_reasons(spark.createDataFrame(rows, RAW))).collect()
+    assert sorted(row["label"] for row in found) == ["a", "b"]
+    assert {tuple(row["reasons"]) for row in found} == {("conflicting_answers",)}
 
 
 def time(day: int | None) -> datetime | None:

@@ -24,7 +24,7 @@ def test_every_format_gives_the_same_rows(spark: SparkSession, tmp_path: Path, k
     rows = read_annotations(spark, config).orderBy("task_id").collect()
     found = [tuple(row[name] for name in RAW_COLUMNS) for row in rows]
     assert found == [("default", *row, None) for row in ROWS]
-    assert not any(row["malformed"] for row in rows)
+    assert {row["read_problem"] for row in rows} == {None}
     assert all(row["source_file"].startswith("file:") for row in rows)
 
 
@@ -32,10 +32,10 @@ def test_malformed_csv_line_is_kept_with_its_text(spark: SparkSession, tmp_path:
     (tmp_path / "a.csv").write_text("task,worker,label\nt1,w1,a\nt2,w2,b,c,d\nt3,w3,a\n")
     config = InputConfig(path=str(tmp_path), format="csv")
     rows = read_annotations(spark, config).orderBy("task_id").collect()
-    assert [(row["task_id"], row["malformed"]) for row in rows] == [
-        ("t1", False),
-        ("t2", True),  # two fields too many
-        ("t3", False),
+    assert [(row["task_id"], row["read_problem"]) for row in rows] == [
+        ("t1", None),
+        ("t2", "malformed_row"),  # two fields too many
+        ("t3", None),
     ]
     assert rows[1]["raw_record"] == "t2,w2,b,c,d"
 
@@ -43,9 +43,9 @@ def test_malformed_csv_line_is_kept_with_its_text(spark: SparkSession, tmp_path:
 def test_malformed_json_line_is_kept_with_its_text(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"task": 1, "worker": "w", "label": true}\n{"task": \n')
     config = InputConfig(path=str(tmp_path), format="json")
-    rows = read_annotations(spark, config).orderBy("malformed").collect()
+    rows = read_annotations(spark, config).orderBy("read_problem").collect()
     assert [rows[0][name] for name in RAW_COLUMNS] == ["default", "1", "w", "true", None]
-    assert (rows[1]["malformed"], rows[1]["raw_record"]) == (True, '{"task": ')
+    assert (rows[1]["read_problem"], rows[1]["raw_record"]) == ("malformed_row", '{"task": ')
 
 
 def test_numbers_become_text_without_a_needless_fraction(
@@ -83,3 +83,23 @@ def test_path_that_does_not_exist_is_named(spark: SparkSession, tmp_path: Path, 
     config = InputConfig(path=str(tmp_path / "none"), format=kind)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=rf"none: cannot be read as {kind}"):
         read_annotations(spark, config)
+
+
+def test_truncated_parquet_file_is_one_row_and_the_others_are_read(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    path = tmp_path / "in dir"
+    spark.createDataFrame(ROWS, NAMES).repartition(3).write.parquet(str(path))
+    files = sorted(path.glob("*.parquet"))
+    broken = files[0]
+    lost = spark.read.parquet(str(broken)).count()
+    broken.write_bytes(broken.read_bytes()[:-20])
+    rows = read_annotations(spark, InputConfig(path=str(path), format="parquet")).collect()
+    bad = [row for row in rows if row["read_problem"] is not None]
+    assert [row["read_problem"] for row in bad] == ["unreadable_file"]
+    assert bad[0]["source_file"].endswith(broken.name)
+    assert len(rows) - 1 == len(ROWS) - lost
+    for file in files:
+        file.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="none of its 3 files is readable"):
+        read_annotations(spark, InputConfig(path=str(path), format="parquet"))

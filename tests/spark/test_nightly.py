@@ -1,0 +1,217 @@
+"""The whole job on a small lake: what lands, what a second run changes, what failures leave."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+
+from crowdfm_core import CrowdFM
+from crowdfm_core.config import JobConfig, load_config
+from crowdfm_core.errors import ConfigError, InputError, WeightsError
+from crowdfm_core.weights import default_weights_path
+from jobs.nightly import main, run_nightly
+from jobs.tables import Tables
+
+ROWS = """project,task,worker,label,at
+cats,t1,a,yes,2026-01-01T00:00:00Z
+cats,t1,b,yes,2026-01-01T00:00:00Z
+cats,t1,c,no,2026-01-01T00:00:00Z
+cats,t1,c,yes,2026-01-02T00:00:00Z
+cats,t2,a,no,
+cats,t2,b,no,
+cats,"t'`2
+x",a,yes,
+dogs,t1,a,7,
+dogs,t1,b,8,
+lonely,t,w,o,
+cats,t3,,yes,
+cats, ,a,,
+cats,t3,a,yes,soon
+cats,t3,a,yes,,too,many
+"""
+TABLE_NAMES = ("aggregated_labels", "annotations", "components", "worker_scores")
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "rows.csv").write_text(ROWS)
+    return tmp_path
+
+
+def write_conf(lake: Path, **changes: Any) -> Path:
+    settings = {
+        "input": {
+            "path": str(lake / "in"),
+            "format": "csv",
+            "columns": {"project_id": "project", "annotated_at": "at"},
+        },
+        "output": {"path": str(lake / "out")},
+        "model": {"num_draws": 1},
+        "spark": {"master": "local[2]"},
+        **changes,
+    }
+    path = lake / "job.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def config(lake: Path, **changes: Any) -> JobConfig:
+    return load_config(write_conf(lake, **changes))
+
+
+def table(spark: SparkSession, lake: Path, name: str) -> Any:
+    return spark.read.format("delta").load(str(lake / "out" / name))
+
+
+def snapshot(spark: SparkSession, lake: Path) -> dict[str, list[Any]]:
+    return {name: sorted(map(str, table(spark, lake, name).collect())) for name in TABLE_NAMES}
+
+
+def test_run_writes_every_table_and_a_second_run_changes_nothing(
+    spark: SparkSession, lake: Path
+) -> None:
+    summary = run_nightly(config(lake), run_id="one")
+    assert (summary.rows_read, summary.rows_rejected, summary.rows_superseded) == (14, 4, 1)
+    assert summary.rejected == {
+        "missing_worker_id": 1,
+        "missing_task_id": 1,
+        "missing_label": 1,
+        "invalid_annotated_at": 1,
+        "malformed_row": 1,
+    }
+    assert (summary.projects, summary.tasks, summary.workers) == (3, 5, 6)
+    assert summary.ties == {"majority_vote": 1}
+
+    labels = table(spark, lake, "aggregated_labels").toPandas()
+    assert len(labels) == 10
+    votes = labels[labels["method"] == "majority_vote"].set_index(["project_id", "task_id"])
+    assert votes["label"].to_dict() == {
+        ("cats", "t1"): "yes",
+        ("cats", "t2"): "no",
+        ("cats", "t'`2\nx"): "yes",
+        ("dogs", "t1"): "7",
+        ("lonely", "t"): "o",
+    }
+    annotations = table(spark, lake, "annotations").toPandas()
+    cats = annotations[annotations["project_id"] == "cats"]
+    core = CrowdFM(num_draws=1, project_id="cats")
+    core.fit_predict(cats.rename(columns={"task_id": "task", "worker_id": "worker"}))
+    mine = labels[(labels["method"] == "crowdfm") & (labels["project_id"] == "cats")]
+    assert dict(zip(mine["task_id"], mine["label"], strict=True)) == core.labels_.to_dict()
+    rejected = table(spark, lake, "rejected_annotations").toPandas()
+    assert "cats,t3,a,yes,,too,many" in set(rejected["raw_record"])
+    assert rejected["source_file"].str.endswith("rows.csv").all()
+
+    first = snapshot(spark, lake)
+    run_nightly(config(lake), run_id="two")
+    assert snapshot(spark, lake) == first  # run_id and updated_at too
+
+    runs = {row["run_id"]: row for row in table(spark, lake, "runs").collect()}
+    assert {row["status"] for row in runs.values()} == {"SUCCEEDED"}
+    version = runs["one"]["output_versions"]["aggregated_labels"]
+    path = str(lake / "out" / "aggregated_labels")
+    old = spark.read.format("delta").option("versionAsOf", version).load(path)
+    assert old.count() == 10
+
+
+def test_changed_input_changes_only_its_rows(spark: SparkSession, lake: Path) -> None:
+    run_nightly(config(lake), run_id="one")
+    (lake / "in" / "rows.csv").write_text(ROWS.replace("dogs,t1,b,8", "dogs,t1,b,7"))
+    run_nightly(config(lake), run_id="two")
+    labels = table(spark, lake, "aggregated_labels").toPandas()
+    assert set(labels[labels["run_id"] == "two"]["project_id"]) == {"dogs"}
+    assert len(table(spark, lake, "annotations").where("run_id = 'two'").collect()) == 1
+
+
+def test_dry_run_counts_and_writes_nothing(spark: SparkSession, lake: Path) -> None:
+    summary = run_nightly(config(lake), dry_run=True)
+    assert (summary.rows_read, summary.rows_rejected, summary.tasks) == (14, 4, 5)
+    assert not (lake / "out").exists()
+
+
+def test_input_of_no_rows_succeeds_with_zero_counts(spark: SparkSession, lake: Path) -> None:
+    (lake / "in" / "rows.csv").write_text("project,task,worker,label,at\n")
+    summary = run_nightly(config(lake))
+    assert (summary.rows_read, summary.tasks) == (0, 0)
+    assert table(spark, lake, "aggregated_labels").isEmpty()
+
+
+def test_what_cannot_be_used_is_refused_before_anything_is_written(
+    spark: SparkSession, lake: Path
+) -> None:
+    columns = {"project_id": "project", "task_id": "taks"}
+    source = {"path": str(lake / "in"), "format": "csv", "columns": columns}
+    with pytest.raises(InputError, match="no column 'taks'; did you mean 'task'"):
+        run_nightly(config(lake, input=source))
+    broken = lake / "weights"
+    shutil.copytree(default_weights_path(), broken)
+    file = broken / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="sha256"):
+        run_nightly(config(lake, model={"weights": str(broken)}))
+    with pytest.raises(ConfigError, match="did you mean 'model'"):
+        config(lake, modle={})
+    assert not (lake / "out").exists()
+
+
+def test_failure_while_writing_keeps_the_published_snapshot(
+    spark: SparkSession, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_nightly(config(lake), run_id="one")
+    before = snapshot(spark, lake)
+    replace_rows = Tables.replace_rows
+
+    def failing(self: Tables, name: str, rows: Any) -> None:
+        if name == "worker_scores":
+            raise OSError("No space left on device")
+        replace_rows(self, name, rows)
+
+    (lake / "in" / "rows.csv").write_text(ROWS.replace("dogs,t1,b,8", "dogs,t1,b,7"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Tables, "replace_rows", failing)
+        with pytest.raises(OSError, match="No space left"):
+            run_nightly(config(lake), run_id="two")
+    runs = {row["run_id"]: row for row in table(spark, lake, "runs").collect()}
+    assert runs["two"]["status"] == "FAILED"
+    assert "No space left" in runs["two"]["error"]
+    for name in TABLE_NAMES:
+        version = runs["one"]["output_versions"][name]
+        path = str(lake / "out" / name)
+        rows = spark.read.format("delta").option("versionAsOf", version).load(path).collect()
+        assert sorted(map(str, rows)) == before[name]
+    run_nightly(config(lake), run_id="three")
+    labels = table(spark, lake, "aggregated_labels").where("project_id = 'dogs'").collect()
+    assert {row["label"] for row in labels} == {"7"}
+
+
+def test_command_line_prints_one_message_or_the_summary(
+    spark: SparkSession, lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_conf(lake))
+    assert main(["--conf", path, "--set", "input.path=/none/here"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("crowdfm nightly: input /none/here: cannot be read")
+    assert main(["--conf", path, "--print-config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["scoring"]["device"] == "auto"
+    assert main(["--conf", path, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["tasks"] == 5
+
+
+def test_frames_of_pandas_are_not_needed_for_ids(spark: SparkSession, lake: Path) -> None:
+    numbers = pd.DataFrame({"task": [1, 2], "worker": [1.0, 2.0], "label": [1, 0]})
+    numbers.to_parquet(lake / "in" / "n.parquet")
+    (lake / "in" / "rows.csv").unlink()
+    run_nightly(config(lake, input={"path": str(lake / "in"), "format": "parquet"}))
+    rows = table(spark, lake, "annotations").collect()
+    assert {(r["project_id"], r["task_id"], r["worker_id"], r["label"]) for r in rows} == {
+        ("default", "1", "1", "1"),
+        ("default", "2", "2", "0"),
+    }

@@ -1,4 +1,4 @@
-# Set-up happens on demand: a fresh machine needs Python 3.11+, Java 17+ and a C++ compiler.
+# Set-up happens on demand: `make run` on a fresh machine needs Python 3.11+ and Java 17+ only.
 # Stamp files in .venv record what is installed; a change of pyproject.toml or constraints.txt
 # installs again.
 
@@ -12,9 +12,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PACKAGES := pyproject.toml constraints.txt
+DEMO := data/demo
 ARGS ?=
 
 ##@ Use
+.PHONY: run
+run: $(DEMO)/.complete  ## Set up, build a demo lake, run the nightly job on it, print a summary
+	$(BIN)/crowdfm nightly --conf conf/local.yaml $(ARGS)
+
 .PHONY: install
 install: $(VENV)/.run-ready  ## Only set up what scoring needs (no torch)
 
@@ -22,6 +27,10 @@ install: $(VENV)/.run-ready  ## Only set up what scoring needs (no torch)
 .PHONY: test
 test: $(VENV)/.test-ready  ## Set up everything (minutes the first time) and run the tests
 	$(BIN)/pytest $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: $(VENV)/.test-ready  ## Only the tests on a real Spark Standalone cluster
+	$(BIN)/pytest -m cluster $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev-ready  ## Check style and format
@@ -38,8 +47,8 @@ type: $(VENV)/.dev-ready  ## Check types
 	$(BIN)/mypy
 
 .PHONY: clean
-clean:  ## Remove all caches; .venv and training runs stay
-	rm -rf build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean:  ## Remove the demo lake, its tables and all caches; .venv and training runs stay
+	rm -rf $(DEMO) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -74,4 +83,9 @@ $(VENV)/.test-ready: $(VENV)/.dev-ready
 	@echo "==> torch-scatter (compiles for 5 to 10 minutes)"
 	@$(PIP) setuptools wheel
 	@$(PIP) --no-build-isolation --editable '.[scatter]'
+	@touch $@
+
+$(DEMO)/.complete: $(VENV)/.run-ready jobs/demo.py
+	@echo "==> demo lake in $(DEMO) (the first start of Spark also fetches 90 MB of jars)"
+	$(BIN)/crowdfm demo-lake --out $(DEMO) --overwrite
 	@touch $@

@@ -16,7 +16,9 @@ _REFUSED = 2
 
 # Command -> (module, function taking the remaining arguments, what it does).
 _COMMANDS = {
+    "nightly": ("jobs.nightly", "main", "label a lake of annotations into Delta tables (Spark)"),
     "score": ("jobs.cli", "score", "label one file, without Spark and without configuration"),
+    "demo-lake": ("jobs.cli", "demo_lake", "write a synthetic lake to try the nightly job on"),
     "pretrain": ("crowdfm_core.pretraining.__main__", "main", "train frozen weights (needs torch)"),
 }
 
@@ -79,6 +81,23 @@ def score(arguments: Sequence[str]) -> int:
         weights=chosen.weights,
     )
     print(summary)
+    return 0
+
+
+def demo_lake(arguments: Sequence[str]) -> int:
+    """Write the demo lake of jobs/demo.py as Delta tables."""
+    parser = argparse.ArgumentParser(
+        prog="crowdfm demo-lake",
+        description="Writes the Delta tables annotations and gold_labels of a synthetic lake.",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the lake")
+    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal lakes")
+    parser.add_argument("--overwrite", action="store_true", help="replace a lake that is there")
+    chosen = parser.parse_args(arguments)
+
+    from jobs.demo import write_demo_lake
+
+    print(write_demo_lake(chosen.out, seed=chosen.seed, overwrite=chosen.overwrite))
     return 0
 
 

@@ -7,17 +7,22 @@ answers, and one or two percent of rows that no job should accept.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from crowdfm_core.config import SparkConfig
+from crowdfm_core.errors import InputError
 from crowdfm_core.simulation import (
     CrowdSizes,
     SimulatedCrowd,
     ThreeParameterLogisticCrowds,
 )
+from jobs.session import make_session
+from jobs.tables import write_new_table
 
-__all__ = ["DemoLake", "demo_lake"]
+__all__ = ["DemoLake", "demo_lake", "write_demo_lake"]
 
 _YES_NO = ("no", "yes")
 _SENTIMENT = ("negative", "neutral", "positive")
@@ -176,3 +181,23 @@ def _bad_rows(rng: np.random.Generator, answers: pd.DataFrame) -> pd.DataFrame:
 
 def _as_text(answers: pd.DataFrame) -> pd.DataFrame:
     return answers.assign(answered_at=answers["answered_at"].dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def write_demo_lake(out: Path, *, seed: int, overwrite: bool) -> str:
+    """Write the Delta tables `annotations` and `gold_labels` under `out`; returns what was written.
+
+    Raises InputError when `out` holds a lake already and `overwrite` is false.
+    """
+    paths = {name: out / name for name in ("annotations", "gold_labels")}
+    there = [str(path) for path in paths.values() if path.exists()]
+    if there and not overwrite:
+        raise InputError(f"{' and '.join(there)}: there already; give --overwrite to replace")
+    lake = demo_lake(seed=seed)
+    spark = make_session(SparkConfig(master="local[*]", app_name="crowdfm-demo-lake"))
+    frames = {"annotations": lake.annotations, "gold_labels": lake.gold_labels}
+    for name, frame in frames.items():
+        text = frame.astype(object).where(frame.notna(), None)
+        schema = ", ".join(f"`{column}` string" for column in text.columns)
+        write_new_table(spark.createDataFrame(text, schema), str(paths[name]))
+    projects = lake.gold_labels["project"].nunique()
+    return f"{out}: {len(lake.annotations):,} annotations of {projects} projects, with known truth"

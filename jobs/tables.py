@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -14,7 +15,7 @@ from crowdfm_core.config import OutputConfig
 from crowdfm_core.errors import InputError
 from jobs.schemas import TABLES, Table
 
-__all__ = ["Tables"]
+__all__ = ["Tables", "write_new_table"]
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
@@ -30,8 +31,10 @@ class Tables:
     def name(self, table: str) -> str:
         """Return how SQL names the table: delta.`path` or catalog.schema.table."""
         if self._output.path is not None:
-            folder = self._output.path.rstrip("/").replace("`", "``")
-            return f"delta.`{folder}/{table}`"
+            folder = self._output.path.rstrip("/")
+            if "://" not in folder and not folder.startswith("file:"):
+                folder = str(Path(folder).absolute())  # SQL takes no relative paths
+            return f"delta.`{folder.replace('`', '``')}/{table}`"
         return f"{self._output.schema}.{table}"
 
     def create_all(self) -> None:
@@ -134,6 +137,11 @@ class Tables:
                 self._spark.conf.unset(_USER_METADATA)
             else:
                 self._spark.conf.set(_USER_METADATA, before)
+
+
+def write_new_table(rows: DataFrame, path: str) -> None:
+    """Write a table outside of a run's outputs, such as a demo lake; replaces what is there."""
+    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(path)
 
 
 def _same_key(spec: Table) -> str:

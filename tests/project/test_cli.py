@@ -10,7 +10,7 @@ import pytest
 
 from jobs.cli import main
 
-COMMANDS = ("score", "pretrain")
+COMMANDS = ("nightly", "score", "demo-lake", "pretrain")
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +42,7 @@ def test_command_help_exits_with_zero(command: str, capsys: pytest.CaptureFixtur
 def test_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["hourly"])
-    assert "score" in capsys.readouterr().err
+    assert "nightly" in capsys.readouterr().err
 
 
 def test_error_of_the_user_is_one_message_and_exit_code_2(

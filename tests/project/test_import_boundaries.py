@@ -73,7 +73,7 @@ def test_importing_the_core_loads_neither_torch_nor_spark() -> None:
 def test_importing_changes_no_root_logger() -> None:
     code = (
         "import logging; before = (logging.root.level, list(logging.root.handlers))\n"
-        "import crowdfm_core, jobs.cli\n"
+        "import crowdfm_core, jobs.nightly\n"
         "assert (logging.root.level, list(logging.root.handlers)) == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

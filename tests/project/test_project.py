@@ -48,14 +48,15 @@ def test_constraints_name_no_host() -> None:
     assert "index-url" not in text
 
 
-def test_bare_make_prints_help_with_test() -> None:
+def test_bare_make_prints_help_with_run_and_test() -> None:
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "make run " in done.stdout
     assert "make test " in done.stdout
 
 
 def test_readme_make_commands_exist() -> None:
     told = re.findall(r"\bmake ([a-z-]+)\b(?=\s*[`#\n])", README)
-    assert {"test"} <= set(told) <= make_targets()
+    assert {"run", "test"} <= set(told) <= make_targets()
 
 
 def test_readme_shell_commands_use_known_subcommands_and_files() -> None:
@@ -63,12 +64,12 @@ def test_readme_shell_commands_use_known_subcommands_and_files() -> None:
     for line in lines:
         words = shlex.split(line, comments=True)
         if words[:1] == ["crowdfm"]:
-            assert words[1] in {"score", "pretrain"}, line
+            assert words[1] in {"nightly", "score", "demo-lake", "pretrain"}, line
     for path in re.findall(r"`((?:conf|jobs|scripts|weights|crowdfm_core)/[\w./-]+)`", README):
         assert (ROOT / path).exists(), f"README.md names {path}"
 
 
-@pytest.mark.parametrize("target", ["test", "lint", "fmt", "type", "clean", "install"])
+@pytest.mark.parametrize("target", ["run", "test", "lint", "fmt", "type", "clean", "install"])
 def test_make_target_can_be_planned(target: str) -> None:
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from importlib.util import find_spec
 
 from pyspark import TaskContext
 
@@ -19,16 +20,21 @@ def task_device(wanted: str) -> str:
     """Return the device of the present Spark task: "cpu" or "cuda:ADDRESS".
 
     wanted: auto, cpu or cuda. The address is the one that Spark gave to this task; a reused Python
-    worker may get another one next time. Without CUDA the task is scored on the CPU.
+    worker may get another one next time. Without a GPU from Spark, or without CUDA, the task is
+    scored on the CPU.
     """
     context = TaskContext.get()
     resources = context.resources() if context is not None else {}
-    if wanted == "cpu" or "gpu" not in resources:
+    if wanted == "cpu":
         return "cpu"
-    address = resources["gpu"].addresses[0]
+    if "gpu" not in resources:
+        if wanted == "cuda":
+            _warn_once("scoring.device is cuda, but Spark gave this task no GPU")
+        return "cpu"
     if not _has_cuda():
+        _warn_once("a GPU was scheduled, but CUDA cannot be used here")
         return "cpu"
-    return f"cuda:{address}"
+    return f"cuda:{resources['gpu'].addresses[0]}"
 
 
 @cache
@@ -51,13 +57,14 @@ def _task_cpus() -> int:
 
 @cache
 def _has_cuda() -> bool:
-    """Whether CUDA can be used; said once per Python worker if not, on stderr of the executor."""
-    from importlib.util import find_spec
+    if find_spec("torch") is None:
+        return False
+    from crowdfm_core.backends.torch_backend import cuda_is_available  # torch loads for seconds
 
-    if find_spec("torch") is not None:
-        from crowdfm_core.backends.torch_backend import cuda_is_available
+    return cuda_is_available()
 
-        if cuda_is_available():
-            return True
-    _log.warning("a GPU was scheduled, but CUDA cannot be used here: scoring on the CPU")
-    return False
+
+@cache
+def _warn_once(problem: str) -> None:
+    """Say it once per Python worker, on stderr of the executor."""
+    _log.warning("%s: scoring on the CPU", problem)

@@ -91,10 +91,14 @@ class _Decoded:
         annotations = rows.filter(pc.invert(is_option)).combine_chunks()
         new_option_project = changes(options, ["project_id"])
         new_project = changes(annotations, ["project_id"])
-        if new_project.sum() != new_option_project.sum():
+        first_option = np.flatnonzero(new_option_project)
+        answered = annotations.column("project_id").take(np.flatnonzero(new_project))
+        listed = options.column("project_id").take(first_option)
+        if not listed.equals(answered):
             raise ScoringError(
-                f"batch {rows.column('batch_index')[0]}: expected options for each of "
-                f"{new_project.sum()} projects, got them for {new_option_project.sum()}"
+                f"batch {rows.column('batch_index')[0]}: expected options of exactly the projects "
+                f"that have annotations in it, {len(answered)}, got those of {len(listed)}; "
+                "run again, and report this if it comes back"
             )
         new_task = new_project | changes(annotations, ["task_id"])
         project = np.cumsum(new_project) - 1
@@ -107,7 +111,6 @@ class _Decoded:
         rank[pc.sort_indices(codes.dictionary).to_numpy()] = np.arange(len(rank))
         pair = project * len(rank) + rank[code]
         _, worker_row, worker = np.unique(pair, return_index=True, return_inverse=True)
-        first_option = np.flatnonzero(new_option_project)
 
         self.annotations = annotations
         self.labels = options.column("label").combine_chunks()
@@ -120,7 +123,7 @@ class _Decoded:
             worker_index=worker.astype(np.int32),
             option_index=self.option_index.astype(np.int32),
             task_project=project[self.task_row].astype(np.int32),
-            project_ids=options.column("project_id").take(first_option).to_pylist(),
+            project_ids=listed.to_pylist(),
             num_options=np.diff(np.append(first_option, len(options))).astype(np.int32),
             num_workers=len(worker_row),
         )

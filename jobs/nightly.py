@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -62,13 +63,14 @@ def run_nightly(
     weights = load_weights(config.model.weights)
     spark = make_session(config.spark)
     run = _Run(spark, config, run_id, dry_run, weights.sha256)
-    run.prepare()
-    try:
-        run.execute()
-    except Exception as error:
-        run.finish(error)
-        raise
-    run.finish(None)
+    with run.tables.marked_commits():
+        run.prepare()
+        try:
+            run.execute()
+        except Exception as error:
+            run.finish(error)
+            raise
+        run.finish(None)
     return run.summary
 
 
@@ -119,13 +121,16 @@ class _Run:
         if "crowdfm" in self.config.methods:
             with self._phase("crowdfm"):
                 profile = scoring_profile(self.config.spark)
-                results.append(aggregate_with_crowdfm(placed, components, self.config, profile))
-                results[-1].persisted[0].count()  # scores now, once, under this phase's clock
+                crowdfm = aggregate_with_crowdfm(
+                    placed, components, self.config, self.weights_sha256, profile
+                )
+                results.append(crowdfm)
+                crowdfm.persisted[0].count()  # scores now, once, under this phase's clock
         if "majority_vote" in self.config.methods:
             with self._phase("majority_vote"):
                 results.append(self._majority_vote(placed))
         with self._phase("write"):
-            self._write(results)
+            self._write(components, results)
         for frame in (*self.persisted, *(frame for r in results for frame in r.persisted)):
             frame.unpersist()
 
@@ -161,29 +166,37 @@ class _Run:
         """Split good rows from bad ones, resolve duplicates, count and write both."""
         checked = reject_reasons(self.raw)
         rejected = checked.where(F.size("reasons") > 0)
-        if self.config.duplicates == "reject":
-            rejected = rejected.unionByName(conflicting(checked))
+        contradictory = conflicting(checked) if self.config.duplicates == "reject" else None
+        if contradictory is not None:
+            rejected = rejected.unionByName(contradictory)
         annotations = resolve_duplicates(accepted(checked), self.config.duplicates)
-        summary = self.summary
-        summary.rows_read = checked.count()
-        # One row per combination of reasons, of which there are a handful.
-        for row in rejected.groupBy("reasons").count().collect():
-            summary.rows_rejected += int(row["count"])
-            for reason in row["reasons"]:
-                summary.rejected[reason] = summary.rejected.get(reason, 0) + int(row["count"])
+        self._count(checked, contradictory)
+        run_id = self.summary.run_id
         if self.dry_run:
             annotations = annotations.persist()
             self.persisted.append(annotations)
         else:
-            run_id = summary.run_id
-            self.tables.replace_rows(
-                "rejected_annotations", rejected.withColumn("run_id", F.lit(run_id))
-            )
             source = annotations.withColumn("source", F.lit(self.config.input.source))
-            self.tables.replace_rows("annotations", stamp(source, run_id, "ingested_at"))
+            self._replace(
+                rejected_annotations=rejected.withColumn("run_id", F.lit(run_id)),
+                annotations=stamp(source, run_id, "ingested_at"),
+            )
             # From here on the run reads what it wrote: columns, not the text of the input.
             annotations = self.tables.read("annotations")
         return annotations.select("project_id", "task_id", "worker_id", "label")
+
+    def _count(self, checked: DataFrame, contradictory: DataFrame | None) -> None:
+        """Count what was read and what is rejected, by reason, in one pass over the input."""
+        summary = self.summary
+        # One row per combination of reasons, of which there are a handful.
+        combinations = checked.groupBy("reasons").count().collect()
+        summary.rows_read = sum(int(row["count"]) for row in combinations)
+        if contradictory is not None:
+            combinations += contradictory.groupBy("reasons").count().collect()
+        for row in combinations:
+            summary.rows_rejected += int(row["count"]) if row["reasons"] else 0
+            for reason in row["reasons"]:
+                summary.rejected[reason] = summary.rejected.get(reason, 0) + int(row["count"])
 
     def _components(self, annotations: DataFrame) -> tuple[DataFrame, DataFrame]:
         workers = find_components(annotations).persist()
@@ -203,8 +216,6 @@ class _Run:
                 setattr(self.summary, name, int(totals[name] or 0))
         summary = self.summary
         summary.rows_superseded = summary.rows_read - summary.rows_rejected - summary.annotations
-        if not self.dry_run:
-            self.tables.replace_rows("components", components)
         return placed, components
 
     def _majority_vote(self, placed: DataFrame) -> Aggregated:
@@ -214,16 +225,28 @@ class _Run:
         labels.count()
         return Aggregated(kept, workers, (labels,))
 
-    def _write(self, results: list[Aggregated]) -> None:
+    def _write(self, components: DataFrame, results: list[Aggregated]) -> None:
         labels, workers = results[0].labels, results[0].workers
         for result in results[1:]:
             labels = labels.unionByName(result.labels)
             workers = workers.unionByName(result.workers)
         run_id = self.summary.run_id
-        self.tables.replace_rows("aggregated_labels", stamp(labels, run_id))
-        self.tables.replace_rows("worker_scores", stamp(workers, run_id))
+        self._replace(
+            components=components,
+            aggregated_labels=stamp(labels, run_id),
+            worker_scores=stamp(workers, run_id),
+        )
         ties = self.tables.read("aggregated_labels").where("is_tie").groupBy("method").count()
         self.summary.ties = {row["method"]: int(row["count"]) for row in ties.collect()}
+
+    def _replace(self, **tables: DataFrame) -> None:
+        """Replace the rows of several tables at once: most of a small commit is waiting."""
+        with ThreadPoolExecutor(len(tables)) as pool:
+            writes = [
+                pool.submit(self.tables.replace_rows, name, rows) for name, rows in tables.items()
+            ]
+        for write in writes:
+            write.result()  # raises what the write raised, after the others have ended
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from crowdfm_core.config import OutputConfig
@@ -18,6 +18,7 @@ from jobs.schemas import TABLES, Table
 __all__ = ["Tables", "write_new_table"]
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_GONE = "is_gone"  # marks a row of the table that the new rows do not have
 
 
 class Tables:
@@ -64,51 +65,42 @@ class Tables:
         return int(newest["version"])
 
     def replace_rows(self, table: str, rows: DataFrame) -> None:
-        """Make the table hold exactly `rows`, touching only rows that differ.
+        """Make the table hold exactly `rows`, writing only rows that differ.
 
         rows: one per key, the table's columns. Rows that are equal but for the volatile columns
-        keep theirs, so that running the same input again changes nothing. Rows that are not in
+        keep theirs, so that running the same input again commits nothing. Rows that are not in
         `rows` are deleted. A table without a key is overwritten.
         """
         spec = TABLES[table]
         rows = rows.select(*spec.column_names)
-        with self._commit_metadata():
-            if not spec.key:
-                rows.writeTo(self.name(table)).overwrite(F.lit(True))
-            elif self.read(table).isEmpty():
-                rows.writeTo(self.name(table)).append()  # the first load needs no join
-            else:
-                self._merge(spec, rows)
+        present = self.read(table)
+        if not spec.key:
+            rows.writeTo(self.name(table)).overwrite(F.lit(True))
+        elif present.isEmpty():
+            rows.writeTo(self.name(table)).append()  # the first load needs no join
+        else:
+            changed = _changes(spec, present, rows).persist()
+            if not changed.isEmpty():
+                self._apply(spec, changed)
+            changed.unpersist()
 
     def record_run(self, run: DataFrame) -> None:
         """Write the one row that publishes (or reports) this run; grain: run_id."""
         spec = TABLES["runs"]
-        with self._commit_metadata():
-            (
-                self._delta("runs")
-                .alias("target")
-                .merge(run.select(*spec.column_names).alias("source"), _same_key(spec))
-                .whenMatchedUpdateAll()
-                .whenNotMatchedInsertAll()
-                .execute()
-            )
+        self._apply(spec, run.select(*spec.column_names, F.lit(False).alias(_GONE)))
 
-    def _merge(self, spec: Table, rows: DataFrame) -> None:
-        compared = [
-            column for column in spec.columns if column.name not in (*spec.key, *spec.volatile)
-        ]
-        changed = " OR ".join(
-            f"NOT ({_comparable('target', c.name, c.type)} <=> "
-            f"{_comparable('source', c.name, c.type)})"
-            for c in compared
-        )
+    def _apply(self, spec: Table, changed: DataFrame) -> None:
+        """Delete, update and insert the rows of `changed`; files without any stay untouched."""
+        columns: dict[str, str | Column] = {
+            f"`{name}`": f"source.`{name}`" for name in spec.column_names
+        }
         (
             self._delta(spec.name)
             .alias("target")
-            .merge(rows.alias("source"), _same_key(spec))
-            .whenMatchedUpdateAll(condition=changed)
-            .whenNotMatchedInsertAll()
-            .whenNotMatchedBySourceDelete()
+            .merge(changed.alias("source"), _same_key(spec))
+            .whenMatchedDelete(f"source.{_GONE}")
+            .whenMatchedUpdate(set=columns)
+            .whenNotMatchedInsert(values=columns)
             .execute()
         )
 
@@ -126,8 +118,8 @@ class Tables:
         )
 
     @contextmanager
-    def _commit_metadata(self) -> Iterator[None]:
-        """Put the run's id into the commits; MERGE reads it from the session alone."""
+    def marked_commits(self) -> Iterator[None]:
+        """Put the run's id into all commits made within; MERGE reads it from the session alone."""
         before = self._spark.conf.get(_USER_METADATA, None)
         self._spark.conf.set(_USER_METADATA, json.dumps({"run_id": self.run_id}))
         try:
@@ -144,14 +136,30 @@ def write_new_table(rows: DataFrame, path: str) -> None:
     rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(path)
 
 
+def _changes(spec: Table, present: DataFrame, rows: DataFrame) -> DataFrame:
+    """Rows that are new, differ, or (marked by _GONE) are no more; grain: the table's key."""
+    compared = [
+        _comparable(column.name, column.type)
+        for column in spec.columns
+        if column.name not in (*spec.key, *spec.volatile)
+    ]
+    before = present.select(*spec.key, F.struct(*compared).alias("before"))
+    after = rows.select("*", F.struct(*compared).alias("after"))
+    return (
+        before.join(after, list(spec.key), "full_outer")
+        .where(~F.col("before").eqNullSafe(F.col("after")))
+        .select(*spec.column_names, F.col("after").isNull().alias(_GONE))
+    )
+
+
 def _same_key(spec: Table) -> str:
     return " AND ".join(f"target.`{key}` = source.`{key}`" for key in spec.key)
 
 
-def _comparable(side: str, name: str, kind: str) -> str:
+def _comparable(name: str, kind: str) -> Column:
     """Maps cannot be compared; their sorted entries can."""
-    column = f"{side}.`{name}`"
-    return f"array_sort(map_entries({column}))" if kind.startswith("map<") else column
+    column = F.array_sort(F.map_entries(name)) if kind.startswith("map<") else F.col(name)
+    return column.alias(name)
 
 
 def _quoted(text: str) -> str:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from pyspark import TaskContext
 
+from crowdfm_core.errors import WeightsError
 from crowdfm_core.scoring import Scorer
 from crowdfm_core.weights import load_weights
 
@@ -38,10 +39,22 @@ def task_device(wanted: str) -> str:
 
 
 @cache
-def scorer_for(weights: str, device: str, num_draws: int, max_probabilities: int) -> Scorer:
-    """Load a model once per Python worker and device."""
+def scorer_for(
+    weights: str, weights_sha256: str, device: str, num_draws: int, max_probabilities: int
+) -> Scorer:
+    """Load a model once per Python worker and device.
+
+    Raises WeightsError when the weights here are not the driver's, which are named in `runs`.
+    """
+    loaded = load_weights(weights)
+    if loaded.sha256 != weights_sha256:
+        raise WeightsError(
+            f"weights {weights!r}: expected sha256 {weights_sha256} as on the driver, got "
+            f"{loaded.sha256} on this executor; install the same version of crowdfm and of the "
+            "weights on every node"
+        )
     return Scorer(
-        load_weights(weights),
+        loaded,
         device=device,
         num_draws=num_draws,
         max_probabilities=max_probabilities,

@@ -64,7 +64,7 @@ Integers = npt.NDArray[np.integer[Any]]
 
 
 def score_batches(
-    *, weights: str, device: str, num_draws: int, max_probabilities: int
+    *, weights: str, weights_sha256: str, device: str, num_draws: int, max_probabilities: int
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return a function for mapInArrow: rows of INPUT_COLUMNS in, rows of SCORE_SCHEMA out.
 
@@ -72,7 +72,9 @@ def score_batches(
     """
 
     def score(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        scorer = scorer_for(weights, task_device(device), num_draws, max_probabilities)
+        scorer = scorer_for(
+            weights, weights_sha256, task_device(device), num_draws, max_probabilities
+        )
         for rows in whole_groups(batches, ["batch_index"], min_rows=1):
             decoded = _Decoded(rows)
             scored = scorer.score(decoded.batch)

@@ -10,12 +10,18 @@ from pyspark.sql import functions as F
 __all__ = ["assign_batches"]
 
 
-def assign_batches(components: DataFrame, *, max_annotations: int) -> DataFrame:
+# Smaller batches cost more to start than to score.
+_SMALLEST_BUDGET = 50_000
+
+
+def assign_batches(components: DataFrame, *, max_annotations: int, slots: int = 1) -> DataFrame:
     """Give every component a batch; grain: project_id, component_id.
 
     Columns: project_id, component_id, batch_index (int >= 0). Components stand in one long row,
-    which is cut every `max_annotations` annotations; a component belongs to the piece it begins
-    in, so a batch exceeds the budget by less than its last component. Indices may have gaps.
+    which is cut every `max_annotations` annotations, or more often where the lake is too small to
+    give each of `slots` (tasks that run at once) two batches of that size; a component belongs to
+    the piece it begins in, so a batch exceeds the budget by less than its last component. Indices
+    may have gaps.
 
     The running sums are kept per partition and moved by the totals of the partitions before:
     one number per partition comes to the driver, and no window runs over all components.
@@ -31,6 +37,8 @@ def assign_batches(components: DataFrame, *, max_annotations: int) -> DataFrame:
     begins = accumulate((total for _, total in by_part), initial=0)
     offsets = [(part, begin) for (part, _), begin in zip(by_part, begins, strict=False)]
     offset = components.sparkSession.createDataFrame(offsets, "part int, offset bigint")
+    total = sum(annotations for _, annotations in by_part)
+    budget = min(max_annotations, max(_SMALLEST_BUDGET, total // (2 * slots)))
     before = (
         Window.partitionBy("part")
         .orderBy("project_id", "component_id")
@@ -40,5 +48,5 @@ def assign_batches(components: DataFrame, *, max_annotations: int) -> DataFrame:
     return ranged.join(F.broadcast(offset), "part").select(
         "project_id",
         "component_id",
-        F.floor(begin / max_annotations).cast("int").alias("batch_index"),
+        F.floor(begin / budget).cast("int").alias("batch_index"),
     )

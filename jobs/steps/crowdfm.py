@@ -33,6 +33,7 @@ def aggregate_with_crowdfm(
     annotations: DataFrame,
     components: DataFrame,
     config: JobConfig,
+    weights_sha256: str,
     profile: ResourceProfile | None,
 ) -> Aggregated:
     """Score all annotations (with component_id) in batches of the components.
@@ -40,13 +41,16 @@ def aggregate_with_crowdfm(
     The scores are kept on the executors' disks, so that both tables come from one pass.
     """
     batches = assign_batches(
-        components, max_annotations=config.scoring.max_annotations_per_batch
+        components,
+        max_annotations=config.scoring.max_annotations_per_batch,
+        slots=components.sparkSession.sparkContext.defaultParallelism,
     ).persist()
     scores = score_annotations(
         annotations,
         index_options(annotations),
         batches,
         model=config.model,
+        weights_sha256=weights_sha256,
         device=config.scoring.device,
         max_probabilities=config.output.max_probabilities,
         profile=profile,

@@ -18,6 +18,7 @@ def score_annotations(
     batches: DataFrame,
     *,
     model: ModelConfig,
+    weights_sha256: str,
     device: str,
     max_probabilities: int,
     profile: ResourceProfile | None,
@@ -47,6 +48,7 @@ def score_annotations(
         .mapInArrow(
             score_batches(
                 weights=model.weights,
+                weights_sha256=weights_sha256,
                 device=device,
                 num_draws=model.num_draws,
                 max_probabilities=max_probabilities,

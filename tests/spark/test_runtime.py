@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from pyspark import TaskContext
 
+from crowdfm_core.errors import WeightsError
+from crowdfm_core.weights import load_weights
 from udfs import runtime
 
 
@@ -60,6 +62,12 @@ def test_reused_worker_follows_the_address_of_its_task(monkeypatch: pytest.Monke
 
 
 def test_model_is_loaded_once_per_device() -> None:
-    first = runtime.scorer_for("default", "cpu", 1, 2)
-    assert runtime.scorer_for("default", "cpu", 1, 2) is first
-    assert runtime.scorer_for("default", "cpu", 2, 2) is not first
+    sha256 = load_weights("default").sha256
+    first = runtime.scorer_for("default", sha256, "cpu", 1, 2)
+    assert runtime.scorer_for("default", sha256, "cpu", 1, 2) is first
+    assert runtime.scorer_for("default", sha256, "cpu", 2, 2) is not first
+
+
+def test_other_weights_than_the_drivers_are_refused() -> None:
+    with pytest.raises(WeightsError, match="as on the driver"):
+        runtime.scorer_for("default", "0" * 64, "cpu", 1, 2)

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from crowdfm_core import CrowdFM
 from crowdfm_core.config import ModelConfig
+from crowdfm_core.weights import load_weights
 from jobs.steps.batches import assign_batches
 from jobs.steps.components import add_components, component_sizes, find_components
 from jobs.steps.options import index_options
@@ -50,6 +51,7 @@ def score(
         index_options(placed),
         batches,
         model=MODEL,
+        weights_sha256=load_weights(MODEL.weights).sha256,
         device="auto",
         max_probabilities=max_probabilities,
         profile=None,

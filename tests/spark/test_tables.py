@@ -57,7 +57,8 @@ def test_replace_rows_touches_only_what_differs(spark: SparkSession, folder: Pat
     second = tables_of(spark, folder, "run-2")
     second.create_all()  # does nothing to tables that are there
     after = {"same": ("a", 0.9), "changed": ("b", 0.8), "new": ("a", 0.9), "null": ("a", None)}
-    second.replace_rows("aggregated_labels", labels(spark, "run-2", after))
+    with second.marked_commits():
+        second.replace_rows("aggregated_labels", labels(spark, "run-2", after))
     rows = second.read("aggregated_labels").collect()
     assert {row["task_id"]: (row["label"], row["run_id"]) for row in rows} == {
         "same": ("a", "run-1"),
@@ -69,6 +70,9 @@ def test_replace_rows_touches_only_what_differs(spark: SparkSession, folder: Pat
     newest = max(history, key=lambda commit: int(commit["version"]))
     assert json.loads(newest["userMetadata"]) == {"run_id": "run-2"}
     assert newest["version"] == second.version("aggregated_labels")
+    third = tables_of(spark, folder, "run-3")
+    third.replace_rows("aggregated_labels", labels(spark, "run-3", after))
+    assert third.version("aggregated_labels") == newest["version"]  # equal rows: no commit
 
 
 @pytest.mark.parametrize(

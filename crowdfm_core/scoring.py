@@ -189,7 +189,8 @@ class Scorer:
         if f"heads.{name}.weight" not in self.weights.heads:
             return np.full(len(embeddings), np.nan)
         weight = self.weights.heads[f"heads.{name}.weight"].astype(np.float64)
-        value: Floats = embeddings @ weight + self.weights.heads[f"heads.{name}.bias"]
+        # Summed row by row: a product with a vector adds up in an order that depends on all rows.
+        value: Floats = (embeddings * weight).sum(-1) + self.weights.heads[f"heads.{name}.bias"]
         return value
 
     def _check(self, batch: AnnotationBatch, task_options: npt.NDArray[Any]) -> None:

@@ -25,6 +25,17 @@ class NumpyOps:
         """Return `values` as a contiguous array of this backend's floating type."""
         return np.ascontiguousarray(values, dtype=self.dtype)
 
+    def rows_times(self, x: FloatArray, weight: FloatArray) -> FloatArray:
+        """See `Operations.rows_times`.
+
+        BLAS adds up in another order for a single row, and for few rows and a transposed weight.
+        """
+        weight = np.ascontiguousarray(weight)
+        if len(x) == 1:
+            return (np.repeat(x, 2, axis=0) @ weight)[:1]
+        out: FloatArray = np.ascontiguousarray(x) @ weight
+        return out
+
     def pair_scores(self, z: FloatArray, tables: FloatArray, side: Side) -> FloatArray:
         """See `Operations.pair_scores`."""
         scores: FloatArray = kernels.pair_scores_forward(

@@ -36,6 +36,10 @@ class TorchOps:
         """Return `values` as a tensor of this backend's floating type on its device."""
         return torch.as_tensor(np.asarray(values)).to(self.device, self.dtype)
 
+    def rows_times(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return x @ weight."""
+        return x @ weight
+
     def pair_scores(self, z: torch.Tensor, tables: torch.Tensor, side: Side) -> torch.Tensor:
         """See `Operations.pair_scores`."""
         if self.device.type == "cpu":

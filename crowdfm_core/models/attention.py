@@ -174,8 +174,9 @@ class AttentionModel:
         """
         width = self.config.width
         weight = self.tensors["classifier.hidden.weight"]
-        task_part = tasks @ weight[:, :width].T + self.tensors["classifier.hidden.bias"]
-        return task_part, options @ weight[:, width:].T
+        task_part = self.ops.rows_times(tasks, weight[:, :width].T)
+        option_part = self.ops.rows_times(options, weight[:, width:].T)
+        return task_part + self.tensors["classifier.hidden.bias"], option_part
 
     def _attend(
         self,
@@ -190,19 +191,21 @@ class AttentionModel:
         folded, heads = self._sides[side], self.config.heads
         width = self.config.width
 
-        def per_head(x: Array) -> Array:
-            return x.reshape(-1, heads, width)
+        def times(x: Array, weight: Array) -> Array:
+            return self.ops.rows_times(x, weight[layer])
 
-        option_bias = (per_head(options @ folded.option_square[layer]) * options[:, None]).sum(
-            -1
-        ) + options @ folded.option_linear[layer]
-        neighbour_bias = (
-            per_head(neighbour @ folded.neighbour_square[layer]) * neighbour[:, None]
-        ).sum(-1) + neighbour @ folded.neighbour_linear[layer]
-        centre_table = per_head(options @ folded.centre_option[layer])
-        neighbour_table = per_head(options @ folded.neighbour_option[layer])
+        def per_head(x: Array, weight: Array) -> Array:
+            return times(x, weight).reshape(-1, heads, width)
+
+        def bias(x: Array, square: Array, linear: Array) -> Array:
+            return (per_head(x, square) * x[:, None]).sum(-1) + times(x, linear)
+
+        option_bias = bias(options, folded.option_square, folded.option_linear)
+        neighbour_bias = bias(neighbour, folded.neighbour_square, folded.neighbour_linear)
+        centre_table = per_head(options, folded.centre_option)
+        neighbour_table = per_head(options, folded.neighbour_option)
         log_sum, neighbour_sum, option_sum = self.ops.attention(
-            per_head(centre @ folded.centre_neighbour[layer]),
+            per_head(centre, folded.centre_neighbour),
             neighbour,
             options,
             self.ops.pair_scores(centre, centre_table, centres) + option_bias[centres.pair_option],
@@ -214,13 +217,14 @@ class AttentionModel:
         return Partials(log_sum, neighbour_sum, option_sum, self.ops.array(centres.degree))
 
     def _update(self, side: str, layer: int, centre: Array, partials: Partials) -> Array:
-        folded = self._sides[side]
+        folded, times = self._sides[side], self.ops.rows_times
         inner = self.config.heads * self.config.width
         degree = partials.degree[:, None]
+        own = times(centre, folded.update_centre[layer]) + folded.value_bias[layer]
         message = (
-            partials.neighbour_sum.reshape(-1, inner) @ folded.update_neighbour[layer]
-            + partials.option_sum.reshape(-1, inner) @ folded.update_option[layer]
-            + (degree > 0) * (centre @ folded.update_centre[layer] + folded.value_bias[layer])
+            times(partials.neighbour_sum.reshape(-1, inner), folded.update_neighbour[layer])
+            + times(partials.option_sum.reshape(-1, inner), folded.update_option[layer])
+            + (degree > 0) * own
             + self._bias_scale(degree) * folded.output_bias[layer]
         )
         return self.ops.layer_norm(

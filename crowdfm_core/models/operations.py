@@ -23,6 +23,10 @@ class Operations(Protocol):
     def array(self, values: Any) -> Array:
         """Return `values` as the backend's array, in its floating type and on its device."""
 
+    def rows_times(self, x: Array, weight: Array) -> Array:
+        """Return x @ weight, x [N, A], weight [A, B]; in NumPy a row of the result is the same
+        to the last bit whatever other rows are in x."""
+
     def pair_scores(self, z: Array, tables: Array, side: Side) -> Array:
         """Return <z[n], tables[o, h]> for each pair (n, o) of the side: z [N, D], tables [K, H, D]
         -> [P, H]."""

@@ -16,7 +16,12 @@ from crowdfm_core.errors import ConfigError
 from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.simulation import (
     CrowdGenerator,
+    DawidSkeneCrowds,
+    GladCrowds,
+    GroupedCrowds,
     Mixture,
+    OneCoinCrowds,
+    RichCrowds,
     ThreeParameterLogisticCrowds,
     UniformCrowds,
 )
@@ -36,6 +41,11 @@ __all__ = [
 GENERATORS: dict[str, type[CrowdGenerator]] = {
     "three_parameter_logistic": ThreeParameterLogisticCrowds,
     "uniform": UniformCrowds,
+    "rich": RichCrowds,
+    "dawid_skene": DawidSkeneCrowds,
+    "one_coin": OneCoinCrowds,
+    "glad": GladCrowds,
+    "grouped": GroupedCrowds,
 }
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
+
+from crowdfm_core.config import SparkConfig
+from jobs.session import make_session
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,3 +34,13 @@ def reference_dir(pytestconfig: pytest.Config) -> Path:
 def data_dir(pytestconfig: pytest.Config) -> Path:
     """Real data sets, or a skip with the reason."""
     return _given_folder(pytestconfig, "--data-dir")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """One local Spark for all tests: two threads, few partitions, a warehouse of its own."""
+    warehouse = str(tmp_path_factory.mktemp("warehouse"))
+    conf = {"spark.sql.warehouse.dir": warehouse, "spark.sql.shuffle.partitions": "3"}
+    session = make_session(SparkConfig(master="local[2]", app_name="crowdfm-tests", conf=conf))
+    yield session
+    session.stop()

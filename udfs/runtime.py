@@ -32,10 +32,11 @@ def task_device(wanted: str) -> str:
         if wanted == "cuda":
             _warn_once("scoring.device is cuda, but Spark gave this task no GPU")
         return "cpu"
+    address = resources["gpu"].addresses[0]
     if not _has_cuda():
-        _warn_once("a GPU was scheduled, but CUDA cannot be used here")
+        _warn_once(f"GPU {address} was scheduled, but CUDA cannot be used here")
         return "cpu"
-    return f"cuda:{resources['gpu'].addresses[0]}"
+    return f"cuda:{address}"
 
 
 @cache

@@ -31,9 +31,9 @@ class StandaloneCluster:
     folder: Path
     gpu_addresses: tuple[str, ...]  # one per worker
 
-    def executor_logs(self) -> str:
-        """All that the executors, and the Python workers under them, have logged so far."""
-        logs = sorted(self.folder.glob("worker-*/app-*/*/stderr"))
+    def executor_log(self, worker: int) -> str:
+        """All that a worker's executors, and the Python workers under them, logged so far."""
+        logs = sorted(self.folder.glob(f"worker-{worker}/app-*/*/stderr"))
         return "".join(log.read_text(errors="replace") for log in logs)
 
 

@@ -36,7 +36,7 @@ def give_gpus(monkeypatch: pytest.MonkeyPatch, *addresses: str, has_cuda: bool) 
         ("cpu", ["0"], True, "cpu", None),
         ("auto", ["3"], True, "cuda:3", None),
         ("cuda", ["1", "2"], True, "cuda:1", None),
-        ("auto", ["3"], False, "cpu", "CUDA cannot be used here"),
+        ("auto", ["3"], False, "cpu", "GPU 3 was scheduled, but CUDA cannot be used here"),
         ("cuda", [], True, "cpu", "Spark gave this task no GPU"),
     ],
 )

@@ -1,0 +1,196 @@
+"""The nightly job on a real Standalone cluster: GPU scheduling, equal tables, a lost executor."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from pyarrow import parquet
+from pyspark.sql import SparkSession
+
+from tests.cluster.event_log import DEFAULT_PROFILE, read_stages, task_requests
+from tests.cluster.standalone import StandaloneCluster, standalone_cluster
+
+pytestmark = pytest.mark.cluster
+
+ADDRESSES = ("3", "7")  # of two GPUs that are only said to be there
+VOLATILE = ["ingested_at", "updated_at", "run_id"]
+KEYS = {
+    "annotations": ["project_id", "task_id", "worker_id"],
+    "components": ["project_id", "component_id"],
+    "aggregated_labels": ["project_id", "task_id", "method"],
+    "worker_scores": ["project_id", "worker_id", "method"],
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One run of the command in a process of its own, as a scheduler starts it."""
+
+    folder: Path
+    returncode: int
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six projects of 200 annotations, so that a budget of 200 makes six batches."""
+    rng = np.random.default_rng(7)
+    rows = [
+        (f"p{project}", f"t{task}", f"w{worker}", f"o{rng.integers(0, 3)}")
+        for project in range(6)
+        for task in range(50)
+        for worker in rng.choice(12, 4, replace=False)
+    ]
+    folder = tmp_path_factory.mktemp("lake")
+    frame = pd.DataFrame(rows, columns=["project", "task", "worker", "label"])
+    frame.to_parquet(folder / "answers.parquet")
+    assert parquet.read_metadata(folder / "answers.parquet").num_rows == 1200
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local_run(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return _nightly(lake, tmp_path_factory.mktemp("local"), {"master": "local[2]"})
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("cluster")
+    with standalone_cluster(folder, gpu_addresses=ADDRESSES, cores_per_worker=2) as running:
+        yield running
+
+
+def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> Path:
+    (folder / "events").mkdir()
+    conf = {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.compress": "false",
+        "spark.eventLog.dir": (folder / "events").as_uri(),
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.executor.memory": "700m",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.databricks.delta.snapshotPartitions": "2",
+    }
+    settings = {
+        "input": {
+            "path": str(lake),
+            "format": "parquet",
+            "columns": {"project_id": "project"},
+        },
+        "output": {"path": str(folder / "out")},
+        "model": {"num_draws": 1},
+        "scoring": {"max_annotations_per_batch": 200},
+        "spark": {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf, **spark},
+    }
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def _start(lake: Path, folder: Path, spark: dict[str, Any]) -> subprocess.Popen[str]:
+    path = _settings(lake, folder, spark)
+    command = [sys.executable, "-m", "jobs.cli", "nightly", "--conf", str(path)]
+    with (folder / "stderr").open("w") as log:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, text=True)
+
+
+def _nightly(lake: Path, folder: Path, spark: dict[str, Any]) -> Finished:
+    process = _start(lake, folder, spark)
+    return Finished(folder, process.wait(300), (folder / "stderr").read_text())
+
+
+def _assert_equal_tables(spark: SparkSession, one: Path, other: Path) -> None:
+    for table, key in KEYS.items():
+        left, right = (
+            spark.read.format("delta")
+            .load(str(folder / "out" / table))
+            .toPandas()
+            .drop(columns=VOLATILE, errors="ignore")
+            .sort_values(key, ignore_index=True)
+            for folder in (one, other)
+        )
+        assert len(left), table
+        pd.testing.assert_frame_equal(left, right, atol=1e-4, rtol=0, obj=table)
+
+
+def test_scoring_runs_under_a_gpu_profile_and_tables_equal_those_of_local_mode(
+    spark: SparkSession,
+    lake: Path,
+    local_run: Finished,
+    cluster: StandaloneCluster,
+    tmp_path: Path,
+) -> None:
+    run = _nightly(lake, tmp_path, {"master": cluster.master_url})
+    assert run.returncode == 0, run.stderr[-3000:]
+
+    requests = task_requests(tmp_path / "events")
+    stages = read_stages(tmp_path / "events")
+    scoring = [stage for stage in stages if stage.profile_id != DEFAULT_PROFILE]
+    assert {requests[stage.profile_id]["gpu"] for stage in scoring} == {1.0}
+    assert {requests[stage.profile_id]["cpus"] for stage in scoring} == {1.0}
+    # Everything else asks for so little of a GPU that all cores of an executor are used.
+    assert len(stages) > len(scoring)
+    assert requests[DEFAULT_PROFILE] == {"cpus": 1.0, "gpu": 0.01}
+
+    used = frozenset().union(*(stage.executors for stage in scoring))
+    assert used == {"0", "1"}
+    for worker, address in enumerate(ADDRESSES):
+        said = re.findall(
+            r"GPU (\S+) was scheduled, but CUDA cannot be used here: scoring on the CPU",
+            cluster.executor_log(worker),
+        )
+        assert set(said) == {address}  # never another executor's
+        assert len(said) <= 2  # once per Python worker, of which two cores have two
+
+    assert local_run.returncode == 0, local_run.stderr[-3000:]
+    assert local_run.stderr.count("local mode has no GPU scheduling") == 1
+    _assert_equal_tables(spark, local_run.folder, tmp_path)
+
+
+def test_executor_lost_while_scoring_changes_nothing(
+    spark: SparkSession,
+    lake: Path,
+    local_run: Finished,
+    cluster: StandaloneCluster,
+    tmp_path: Path,
+) -> None:
+    process = _start(lake, tmp_path, {"master": cluster.master_url})
+    _wait_until_logged(tmp_path / "stderr", ": crowdfm ...", process)
+    os.kill(_a_running_executor(cluster), signal.SIGKILL)
+    assert process.wait(300) == 0, (tmp_path / "stderr").read_text()[-3000:]
+    assert "Lost executor" in (tmp_path / "stderr").read_text()
+    _assert_equal_tables(spark, local_run.folder, tmp_path)
+
+
+def _wait_until_logged(log: Path, words: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 200
+    while words not in log.read_text() and process.poll() is None:
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.05)
+    assert process.poll() is None, log.read_text()[-3000:]
+
+
+def _a_running_executor(cluster: StandaloneCluster) -> int:
+    """Process id of an executor of this cluster, known by the folder that its worker gave it."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_text()
+            folder = (process / "cwd").resolve()
+        except OSError:  # it has ended meanwhile
+            continue
+        if "CoarseGrainedExecutorBackend" in command and cluster.folder in folder.parents:
+            return int(process.name)
+    raise AssertionError("no executor is running")

@@ -1,6 +1,6 @@
 """Scores one batch of annotations with frozen weights: index arrays in, index arrays out.
 
-Letters: E annotations, T tasks, W workers, P projects, S draws of the option vectors, D width.
+Letters: E annotations, T tasks, W workers, P projects.
 """
 
 from __future__ import annotations
@@ -13,13 +13,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from crowdfm_core.backends.label_kernels import label_tasks
-from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
-from crowdfm_core.models.attention import AttentionModel
-from crowdfm_core.models.operations import Operations
-from crowdfm_core.options import option_vectors
+from crowdfm_core.inference import make_inference
 from crowdfm_core.weights import FrozenWeights
 
 __all__ = ["AnnotationBatch", "ScoredBatch", "Scorer"]
@@ -94,13 +90,10 @@ class Scorer:
                 "expected num_draws >= 1 and max_probabilities >= 2, "
                 f"got {num_draws} and {max_probabilities}"
             )
-        self.weights = weights
-        self.num_draws = num_draws
-        self.max_probabilities = max_probabilities
         self.num_threads = num_threads
-        self._ops = _operations(device)
-        tensors = {name: self._ops.array(value) for name, value in weights.tensors.items()}
-        self._model = AttentionModel(weights.config, tensors, self._ops)
+        self._inference = make_inference(
+            weights, device=device, num_draws=num_draws, max_probabilities=max_probabilities
+        )
 
     def score(self, batch: AnnotationBatch) -> ScoredBatch:
         """Score every task and worker of the batch; the result does not depend on row order."""
@@ -120,23 +113,8 @@ class Scorer:
             task_option_start=task_start,
             task_option_end=task_start + task_options,
         )
-        embeddings = [self._embed(batch, graph, draw) for draw in range(self.num_draws)]
-        listed = np.minimum(task_options, self.max_probabilities)
-        top_offsets = np.concatenate([[0], np.cumsum(listed)]).astype(np.int64)
-        output_bias = self.weights.tensors["classifier.output.bias"]
-        labels = label_tasks(
-            np.stack([draw.task_part for draw in embeddings]),
-            np.stack([draw.option_part for draw in embeddings]),
-            self.weights.tensors["classifier.output.weight"],
-            output_bias,
-            graph.task_option_start,
-            graph.task_option_end,
-            graph.tasks.pair_start,
-            graph.tasks.pair_option,
-            graph.tasks.entry_start,
-            top_offsets,
-        )
-        label, runner_up, probability, runner_up_probability, entropy, top, top_p, own = labels
+        labelled = self._inference.label(graph, batch.project_ids, batch.num_options)
+        label, runner_up = labelled.label, labelled.runner_up
         entry = graph.entry_of_annotation
         worker = batch.worker_index
         count = np.bincount(worker, minlength=batch.num_workers)
@@ -150,48 +128,22 @@ class Scorer:
             owner[entry] = worker
             return np.bincount(owner, ordered, batch.num_workers) / np.maximum(count, 1)
 
+        listed = np.diff(labelled.top_offsets)
         return ScoredBatch(
             label_index=(label - task_start).astype(np.int32),
-            probability=probability,
+            probability=labelled.probability,
             runner_up_index=np.where(runner_up < 0, -1, runner_up - task_start).astype(np.int32),
-            runner_up_probability=runner_up_probability,
-            entropy=entropy,
-            difficulty=np.mean([draw.difficulty for draw in embeddings], axis=0),
-            top_offsets=top_offsets,
-            top_option_index=(top - np.repeat(task_start, listed)).astype(np.int32),
-            top_probability=top_p,
-            ability=np.mean([draw.ability for draw in embeddings], axis=0),
-            expected_accuracy=mean_per_worker(own[entry]),
+            runner_up_probability=labelled.runner_up_probability,
+            entropy=labelled.entropy,
+            difficulty=labelled.difficulty,
+            top_offsets=labelled.top_offsets,
+            top_option_index=(labelled.top_option - np.repeat(task_start, listed)).astype(np.int32),
+            top_probability=labelled.top_probability,
+            ability=labelled.ability,
+            expected_accuracy=mean_per_worker(labelled.own_probability[entry]),
             agreement_with_aggregate=mean_per_worker(agrees),
             num_annotations=count,
         )
-
-    def _embed(self, batch: AnnotationBatch, graph: AnnotationGraph, draw: int) -> _Embedded:
-        width = self.weights.config.width
-        options = self._ops.array(
-            np.concatenate(
-                [
-                    option_vectors(self.weights.sha256, project, draw, int(count), width)
-                    for project, count in zip(batch.project_ids, batch.num_options, strict=True)
-                ]
-            )
-        )
-        workers, tasks = self._model.encode(graph, options)
-        task_part, option_part = self._model.classifier_parts(tasks, options)
-        return _Embedded(
-            task_part=_on_host(task_part),
-            option_part=_on_host(option_part),
-            ability=self._read_out("ability", _on_host(workers)),
-            difficulty=self._read_out("difficulty", _on_host(tasks)),
-        )
-
-    def _read_out(self, name: str, embeddings: npt.NDArray[Any]) -> Floats:
-        if f"heads.{name}.weight" not in self.weights.heads:
-            return np.full(len(embeddings), np.nan)
-        weight = self.weights.heads[f"heads.{name}.weight"].astype(np.float64)
-        # Summed row by row: a product with a vector adds up in an order that depends on all rows.
-        value: Floats = (embeddings * weight).sum(-1) + self.weights.heads[f"heads.{name}.bias"]
-        return value
 
     def _check(self, batch: AnnotationBatch, task_options: npt.NDArray[Any]) -> None:
         if len(batch.project_ids) != len(batch.num_options):
@@ -207,23 +159,3 @@ class Scorer:
                 f"project {project!r}: expected option_index below "
                 f"{task_options[batch.task_index[row]]}, got {batch.option_index[row]}"
             )
-
-
-@dataclass(frozen=True)
-class _Embedded:
-    task_part: npt.NDArray[Any]  # [T, F]
-    option_part: npt.NDArray[Any]  # [K, F]
-    ability: Floats  # [W]
-    difficulty: Floats  # [T]
-
-
-def _operations(device: str) -> Operations:
-    if device == "cpu":
-        return NumpyOps()
-    from crowdfm_core.backends.torch_backend import TorchOps  # only CUDA needs torch
-
-    return TorchOps(device)
-
-
-def _on_host(array: Any) -> npt.NDArray[Any]:
-    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from crowdfm_core.errors import WeightsError
+from crowdfm_core.models import ARCHITECTURES, ModelConfig, architecture_of
 from crowdfm_core.models.attention import AttentionConfig
 
 __all__ = [
@@ -33,20 +34,17 @@ __all__ = [
 FloatArray = npt.NDArray[np.floating[Any]]
 _MANIFEST = "manifest.json"
 _TENSORS = "weights.safetensors"
-_ARCHITECTURE = "attention"
-# Linear read-outs of embeddings; weights may come without them.
-_HEADS = ("ability", "difficulty")
 
 
 @dataclass(frozen=True)
 class FrozenWeights:
-    """Tensors named as in `AttentionConfig.tensor_shapes`, and where they come from.
+    """Tensors named as in the configuration's `tensor_shapes`, and where they come from.
 
-    heads: `heads.<name>.weight` [D] and `heads.<name>.bias` [1] for ability and difficulty,
-    or empty.
+    heads: `heads.<name>.weight` [D] and `heads.<name>.bias` [1] for ability and difficulty, with
+    D of the configuration's `embedding_widths`, or empty.
     """
 
-    config: AttentionConfig
+    config: ModelConfig
     tensors: Mapping[str, FloatArray]
     heads: Mapping[str, FloatArray] = field(default_factory=dict)
     sha256: str = ""
@@ -66,7 +64,7 @@ def save_weights(folder: Path, weights: FrozenWeights) -> Path:
     data = save({name: np.asarray(value, np.float32) for name, value in everything.items()})
     (folder / _TENSORS).write_bytes(data)
     manifest = {
-        "architecture": _ARCHITECTURE,
+        "architecture": architecture_of(weights.config),
         "config": asdict(weights.config),
         "file": _TENSORS,
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -101,10 +99,10 @@ def load_weights(path: str | Path = "default") -> FrozenWeights:
     except SafetensorError as error:
         raise WeightsError(f"{file}: not a safetensors file ({error})") from error
     try:
-        config = AttentionConfig(**manifest["config"])
+        config = ARCHITECTURES[manifest["architecture"]](**manifest["config"])
     except TypeError as error:
         raise WeightsError(
-            f"{folder / _MANIFEST}: config is not one of {_ARCHITECTURE}: {error}"
+            f"{folder / _MANIFEST}: config is not one of {manifest['architecture']}: {error}"
         ) from error
     _check_tensors(config, tensors, where=str(file))
     heads = {name: tensor for name, tensor in tensors.items() if name.startswith("heads.")}
@@ -185,20 +183,19 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     missing = {"architecture", "config", "file", "sha256"} - set(manifest)
     if missing:
         raise WeightsError(f"{path}: missing keys {sorted(missing)}")
-    if manifest["architecture"] != _ARCHITECTURE:
+    if manifest["architecture"] not in ARCHITECTURES:
         raise WeightsError(
-            f"{path}: expected architecture {_ARCHITECTURE!r}, got {manifest['architecture']!r}"
+            f"{path}: expected an architecture of {', '.join(ARCHITECTURES)}, "
+            f"got {manifest['architecture']!r}"
         )
     return dict(manifest)
 
 
-def _check_tensors(
-    config: AttentionConfig, tensors: Mapping[str, FloatArray], *, where: str
-) -> None:
+def _check_tensors(config: ModelConfig, tensors: Mapping[str, FloatArray], *, where: str) -> None:
     wanted = config.tensor_shapes()
-    for head in _HEADS:
+    for head, width in config.embedding_widths().items():
         if f"heads.{head}.weight" in tensors:
-            wanted[f"heads.{head}.weight"] = (config.width,)
+            wanted[f"heads.{head}.weight"] = (width,)
             wanted[f"heads.{head}.bias"] = (1,)
     problems = [f"missing {name}" for name in sorted(set(wanted) - set(tensors))]
     problems += [f"unexpected {name}" for name in sorted(set(tensors) - set(wanted))]

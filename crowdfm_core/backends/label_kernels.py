@@ -11,10 +11,42 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["label_tasks"]
+__all__ = ["label_candidates", "label_tasks"]
 
 _LEAK = 0.01  # slope of the leaky rectifier below zero, as in the published classifier
 _CHUNKS = 64
+
+
+@numba.njit(cache=True)
+def _outputs(tasks, listed):  # pragma: no cover
+    """Arrays per task and per listed option, in the order that `label_tasks` returns them."""
+    per_task = (
+        np.empty(tasks, np.int32),
+        np.full(tasks, -1, np.int32),
+        np.empty(tasks, np.float64),
+        np.zeros(tasks, np.float64),
+        np.zeros(tasks, np.float64),
+    )
+    return per_task, (np.empty(listed, np.int32), np.empty(listed, np.float64))
+
+
+@numba.njit(cache=True)
+def _summarise(t, mean, options, top_offsets, per_task, top):  # pragma: no cover
+    """Write what is published of one task with probabilities `mean` of `options`."""
+    label, runner_up, probability, runner_up_probability, entropy = per_task
+    # A stable sort of the negatives ranks equal probabilities by option.
+    order = np.argsort(-mean, kind="mergesort")
+    label[t] = options[order[0]]
+    probability[t] = mean[order[0]]
+    if len(mean) > 1:
+        runner_up[t] = options[order[1]]
+        runner_up_probability[t] = mean[order[1]]
+    for value in mean:
+        if value > 0:
+            entropy[t] -= value * np.log(value)
+    for i in range(top_offsets[t + 1] - top_offsets[t]):
+        top[0][top_offsets[t] + i] = options[order[i]]
+        top[1][top_offsets[t] + i] = mean[order[i]]
 
 
 @numba.njit(cache=True, parallel=True)
@@ -39,13 +71,7 @@ def label_tasks(
     the tasks' side the probability of the given answer [E]. Equal probabilities rank by option.
     """
     draws, tasks, hidden = task_part.shape
-    label = np.empty(tasks, np.int32)
-    runner_up = np.full(tasks, -1, np.int32)
-    probability = np.empty(tasks, np.float64)
-    runner_up_probability = np.zeros(tasks, np.float64)
-    entropy = np.zeros(tasks, np.float64)
-    top_option = np.empty(top_offsets[-1], np.int32)
-    top_probability = np.empty(top_offsets[-1], np.float64)
+    per_task, top = _outputs(tasks, top_offsets[-1])
     own_probability = np.empty(entry_start[-1], np.float64)
     for chunk in numba.prange(_CHUNKS):
         for t in range(chunk * tasks // _CHUNKS, (chunk + 1) * tasks // _CHUNKS):
@@ -64,29 +90,39 @@ def label_tasks(
                 logits -= logits.max()
                 exponential = np.exp(logits)
                 mean += exponential / (exponential.sum() * draws)
-            # A stable sort of the negatives ranks equal probabilities by option.
-            order = np.argsort(-mean, kind="mergesort")
-            label[t] = start + order[0]
-            probability[t] = mean[order[0]]
-            if count > 1:
-                runner_up[t] = start + order[1]
-                runner_up_probability[t] = mean[order[1]]
-            for k in range(count):
-                if mean[k] > 0:
-                    entropy[t] -= mean[k] * np.log(mean[k])
-            for i in range(top_offsets[t + 1] - top_offsets[t]):
-                top_option[top_offsets[t] + i] = start + order[i]
-                top_probability[top_offsets[t] + i] = mean[order[i]]
+            options = np.arange(start, start + count).astype(np.int32)
+            _summarise(t, mean, options, top_offsets, per_task, top)
             for p in range(pair_start[t], pair_start[t + 1]):
                 for e in range(entry_start[p], entry_start[p + 1]):
                     own_probability[e] = mean[pair_option[p] - start]
-    return (
-        label,
-        runner_up,
-        probability,
-        runner_up_probability,
-        entropy,
-        top_option,
-        top_probability,
-        own_probability,
-    )
+    return (*per_task, *top, own_probability)
+
+
+@numba.njit(cache=True, parallel=True)
+def label_candidates(
+    candidate_probability,
+    candidate_start,
+    candidate_option,
+    pair_start,
+    pair_option,
+    entry_start,
+    top_offsets,
+):  # pragma: no cover
+    """Reduce the probabilities of each task's candidates, float64 [C], as `label_tasks` does.
+
+    candidate_option [C] ascends within a task; every given answer is a candidate.
+    """
+    tasks = len(candidate_start) - 1
+    per_task, top = _outputs(tasks, top_offsets[-1])
+    own_probability = np.empty(entry_start[-1], np.float64)
+    for chunk in numba.prange(_CHUNKS):
+        for t in range(chunk * tasks // _CHUNKS, (chunk + 1) * tasks // _CHUNKS):
+            start, end = candidate_start[t], candidate_start[t + 1]
+            mean = candidate_probability[start:end]
+            options = candidate_option[start:end]
+            _summarise(t, mean, options, top_offsets, per_task, top)
+            for p in range(pair_start[t], pair_start[t + 1]):
+                place = np.searchsorted(candidate_option[start:end], pair_option[p])
+                for e in range(entry_start[p], entry_start[p + 1]):
+                    own_probability[e] = mean[place]
+    return (*per_task, *top, own_probability)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crowdfm_core.backends import kernels
-from crowdfm_core.graph import Side
+from crowdfm_core.backends import candidate_kernels, kernels
+from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.graph import IntArray, Side
 
 __all__ = ["NumpyOps"]
 
@@ -79,4 +80,51 @@ class NumpyOps:
     def log1p(self, x: FloatArray) -> FloatArray:
         """Return log(1 + x) elementwise."""
         out: FloatArray = np.log1p(x)
+        return out
+
+    def log(self, x: FloatArray) -> FloatArray:
+        """Return the natural logarithm elementwise."""
+        out: FloatArray = np.log(x)
+        return out
+
+    def exp(self, x: FloatArray) -> FloatArray:
+        """Return the exponential elementwise."""
+        out: FloatArray = np.exp(x)
+        return out
+
+    def relu(self, x: FloatArray) -> FloatArray:
+        """Return max(x, 0) elementwise."""
+        return self.at_least(x, 0.0)
+
+    def at_least(self, x: FloatArray, bound: float) -> FloatArray:
+        """Return max(x, bound) elementwise."""
+        out: FloatArray = np.maximum(x, x.dtype.type(bound))
+        return out
+
+    def concat(self, columns: list[FloatArray]) -> FloatArray:
+        """See `Operations.concat`."""
+        return np.concatenate(columns, axis=1)
+
+    def take(self, x: FloatArray, index: IntArray) -> FloatArray:
+        """See `Operations.take`."""
+        return np.take(x, index, axis=0)
+
+    def sum_by(self, x: FloatArray, group: IntArray, num_groups: int) -> FloatArray:
+        """See `Operations.sum_by`."""
+        out: FloatArray = candidate_kernels.sum_by_group(x, group, num_groups)
+        return out
+
+    def group_max(self, x: FloatArray, start: IntArray) -> FloatArray:
+        """See `Operations.group_max`."""
+        out: FloatArray = candidate_kernels.group_max(x, start)
+        return out
+
+    def rows_to_candidates(self, rows: FloatArray, layout: CandidateGraph) -> FloatArray:
+        """See `Operations.rows_to_candidates`."""
+        out: FloatArray = candidate_kernels.rows_to_candidates(rows, *layout.task_walk)
+        return out
+
+    def candidates_to_rows(self, candidates: FloatArray, layout: CandidateGraph) -> FloatArray:
+        """See `Operations.candidates_to_rows`."""
+        out: FloatArray = candidate_kernels.candidates_to_rows(candidates, *layout.worker_walk)
         return out

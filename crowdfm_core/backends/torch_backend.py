@@ -1,8 +1,5 @@
 """Operations on torch tensors with gradients: compiled loops on the CPU, segments on CUDA."""
 
-# torch's autograd hooks carry no types.
-# mypy: disable-error-code="call-arg,no-untyped-call,no-untyped-def,misc,override"
-
 from __future__ import annotations
 
 from typing import Any
@@ -10,8 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from crowdfm_core.backends import kernels
-from crowdfm_core.graph import Side
+from crowdfm_core.backends import candidate_kernels
+from crowdfm_core.backends.torch_functions import (
+    AlongAnnotations,
+    Attention,
+    PairScores,
+    SumBy,
+    Take,
+    as_array,
+)
+from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.graph import IntArray, Side
 
 try:  # sorted segment sums; without it torch's own index_add serves
     from torch_scatter import segment_csr
@@ -19,6 +25,8 @@ except ImportError:
     segment_csr = None
 
 __all__ = ["TorchOps", "cuda_is_available"]
+
+_KEPT_INDICES = 32  # a batch has about a dozen
 
 
 class TorchOps:
@@ -31,6 +39,8 @@ class TorchOps:
         self.dtype = dtype
         # Copied once per batch, not once per layer; the two sides of the present batch are kept.
         self._indices: list[tuple[Side, dict[str, torch.Tensor]]] = []
+        self._moved_indices: dict[int, tuple[IntArray, torch.Tensor]] = {}
+        self._linked: tuple[CandidateGraph, torch.Tensor, torch.Tensor] | None = None
 
     def array(self, values: Any) -> torch.Tensor:
         """Return `values` as a tensor of this backend's floating type on its device."""
@@ -43,7 +53,7 @@ class TorchOps:
     def pair_scores(self, z: torch.Tensor, tables: torch.Tensor, side: Side) -> torch.Tensor:
         """See `Operations.pair_scores`."""
         if self.device.type == "cpu":
-            scores: torch.Tensor = _PairScores.apply(z, tables, side)
+            scores: torch.Tensor = PairScores.apply(z, tables, side)
             return scores
         return _segment_pair_scores(z, tables, self._index(side))
 
@@ -59,7 +69,7 @@ class TorchOps:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """See `Operations.attention`; the options get no gradient, as they are drawn."""
         if self.device.type == "cpu":
-            log_sum, z_sum, option_sum = _Attention.apply(
+            log_sum, z_sum, option_sum = Attention.apply(
                 queries, z, options, centre_bias, neighbour_bias, centres, neighbours
             )
             return log_sum, z_sum, option_sum
@@ -75,6 +85,85 @@ class TorchOps:
         """Return log(1 + x) elementwise."""
         return torch.log1p(x)
 
+    def log(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the natural logarithm elementwise."""
+        return torch.log(x)
+
+    def exp(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the exponential elementwise."""
+        return torch.exp(x)
+
+    def relu(self, x: torch.Tensor) -> torch.Tensor:
+        """Return max(x, 0) elementwise."""
+        return torch.relu(x)
+
+    def at_least(self, x: torch.Tensor, bound: float) -> torch.Tensor:
+        """Return max(x, bound) elementwise."""
+        return torch.clamp(x, min=bound)
+
+    def concat(self, columns: list[torch.Tensor]) -> torch.Tensor:
+        """See `Operations.concat`."""
+        return torch.cat(columns, dim=1)
+
+    def take(self, x: torch.Tensor, index: IntArray) -> torch.Tensor:
+        """See `Operations.take`."""
+        if self.device.type == "cpu":
+            rows: torch.Tensor = Take.apply(x, index)
+            return rows
+        return x.index_select(0, self._moved(index))
+
+    def sum_by(self, x: torch.Tensor, group: IntArray, num_groups: int) -> torch.Tensor:
+        """See `Operations.sum_by`."""
+        if self.device.type == "cpu":
+            sums: torch.Tensor = SumBy.apply(x, group, num_groups)
+            return sums
+        return x.new_zeros((num_groups, x.shape[1])).index_add(0, self._moved(group), x)
+
+    def group_max(self, x: torch.Tensor, start: IntArray) -> torch.Tensor:
+        """See `Operations.group_max`."""
+        x = x.detach()
+        if self.device.type == "cpu":
+            return torch.from_numpy(candidate_kernels.group_max(as_array(x), start))
+        group = self._moved(np.repeat(np.arange(len(start) - 1), np.diff(start)))
+        top = x.new_full((len(start) - 1, x.shape[1]), -torch.inf)
+        return top.scatter_reduce(0, group[:, None].expand_as(x), x, "amax")
+
+    def rows_to_candidates(self, rows: torch.Tensor, layout: CandidateGraph) -> torch.Tensor:
+        """See `Operations.rows_to_candidates`."""
+        if self.device.type == "cpu":
+            sums: torch.Tensor = AlongAnnotations.apply(rows, layout, True)
+            return sums
+        row, candidate = self._links(layout)
+        out = rows.new_zeros((layout.num_candidates, rows.shape[1]))
+        return out.index_add(0, candidate, rows.index_select(0, row))
+
+    def candidates_to_rows(self, candidates: torch.Tensor, layout: CandidateGraph) -> torch.Tensor:
+        """See `Operations.candidates_to_rows`."""
+        if self.device.type == "cpu":
+            sums: torch.Tensor = AlongAnnotations.apply(candidates, layout, False)
+            return sums
+        row, candidate = self._links(layout)
+        out = candidates.new_zeros((layout.num_rows, candidates.shape[1]))
+        return out.index_add(0, row, candidates.index_select(0, candidate))
+
+    def _links(self, layout: CandidateGraph) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._linked is None or self._linked[0] is not layout:
+            row, candidate = (self._copied(index) for index in layout.links())
+            self._linked = (layout, row, candidate)
+        return self._linked[1:]
+
+    def _moved(self, index: IntArray) -> torch.Tensor:
+        """The index on the device; the arrays of the present batch are kept."""
+        found = self._moved_indices.get(id(index))
+        if found is None or found[0] is not index:
+            if len(self._moved_indices) >= _KEPT_INDICES:
+                self._moved_indices.clear()
+            found = self._moved_indices[id(index)] = (index, self._copied(index))
+        return found[1]
+
+    def _copied(self, index: Any) -> torch.Tensor:
+        return torch.as_tensor(index, device=self.device, dtype=torch.int64)
+
     def _index(self, side: Side) -> dict[str, torch.Tensor]:
         for known, index in self._indices:
             if known is side:
@@ -82,83 +171,6 @@ class TorchOps:
         index = _on_device(side, self.device)
         self._indices = [*self._indices[-1:], (side, index)]
         return index
-
-
-class _PairScores(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, z, tables, side):
-        ctx.save_for_backward(z, tables)
-        ctx.side = side
-        return torch.from_numpy(
-            kernels.pair_scores_forward(
-                _array(z), _array(tables), side.pair_centre, side.pair_option
-            )
-        )
-
-    @staticmethod
-    def backward(ctx, grad):
-        z, tables = ctx.saved_tensors
-        side = ctx.side
-        grad_z, grad_tables = kernels.pair_scores_backward(
-            _array(grad),
-            _array(z),
-            _array(tables),
-            side.pair_start,
-            side.pair_option,
-            side.chunk_start,
-        )
-        return torch.from_numpy(grad_z), torch.from_numpy(grad_tables), None
-
-
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, queries, z, options, centre_bias, neighbour_bias, centres, neighbours):
-        inputs = (queries, z, options, centre_bias, neighbour_bias)
-        outputs = kernels.attention_forward(*map(_array, inputs), *_walk(centres))
-        log_sum, z_sum, option_sum = map(torch.from_numpy, outputs)
-        ctx.save_for_backward(*inputs, log_sum, z_sum, option_sum)
-        ctx.sides = centres, neighbours
-        ctx.mark_non_differentiable(log_sum)
-        return log_sum, z_sum, option_sum
-
-    @staticmethod
-    def backward(ctx, _grad_log_sum, grad_z_sum, grad_option_sum):
-        centres, neighbours = ctx.sides
-        saved = [_array(tensor) for tensor in ctx.saved_tensors]
-        queries = saved[0]
-        grad_z_sum = _array(grad_z_sum)
-        grad_queries, grad_centre, attention, grad_score = kernels.attention_backward_centre(
-            *saved, grad_z_sum, _array(grad_option_sum), *_walk(centres)
-        )
-        grad_z, grad_neighbour = kernels.attention_backward_neighbour(
-            queries,
-            grad_z_sum,
-            attention,
-            grad_score,
-            neighbours.pair_start,
-            neighbours.entry_start,
-            neighbours.neighbour,
-            neighbours.other_entry,
-            neighbours.chunk_start,
-        )
-        gradients = map(torch.from_numpy, (grad_queries, grad_z, grad_centre, grad_neighbour))
-        of_queries, of_z, of_centre, of_neighbour = gradients
-        return of_queries, of_z, None, of_centre, of_neighbour, None, None
-
-
-def _walk(side: Side) -> tuple[Any, ...]:
-    return (
-        side.pair_start,
-        side.pair_option,
-        side.entry_start,
-        side.neighbour,
-        side.neighbour_pair,
-        side.chunk_start,
-    )
-
-
-def _array(tensor: torch.Tensor) -> Any:
-    return np.ascontiguousarray(tensor.detach().numpy())
 
 
 def _segment_pair_scores(

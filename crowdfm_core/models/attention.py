@@ -48,6 +48,14 @@ class AttentionConfig:
     heads: int = 4
     output_bias: OutputBias = "per_annotation"
 
+    def embedding_widths(self) -> dict[str, int]:
+        """Width of what the read-outs see: ability from workers, difficulty from tasks."""
+        return {"ability": self.width, "difficulty": self.width}
+
+    def fan_in(self, name: str) -> int:
+        """Inputs of a weight: its last axis is the one that is summed over."""
+        return self.tensor_shapes()[name][-1]
+
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor of the model; weight columns are worker, task, option."""
         width, inner = self.width, self.heads * self.width

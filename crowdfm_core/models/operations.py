@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from crowdfm_core.graph import Side
+from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.graph import IntArray, Side
 
 __all__ = ["Array", "Operations"]
 
@@ -53,3 +54,33 @@ class Operations(Protocol):
 
     def log1p(self, x: Array) -> Array:
         """Return log(1 + x) elementwise."""
+
+    def log(self, x: Array) -> Array:
+        """Return the natural logarithm elementwise."""
+
+    def exp(self, x: Array) -> Array:
+        """Return the exponential elementwise."""
+
+    def relu(self, x: Array) -> Array:
+        """Return max(x, 0) elementwise."""
+
+    def at_least(self, x: Array, bound: float) -> Array:
+        """Return max(x, bound) elementwise."""
+
+    def concat(self, columns: list[Array]) -> Array:
+        """Join arrays [N, A], [N, B], ... side by side."""
+
+    def take(self, x: Array, index: IntArray) -> Array:
+        """Return the rows x[index], [N, F] from x [G, F]."""
+
+    def sum_by(self, x: Array, group: IntArray, num_groups: int) -> Array:
+        """Sum the rows of x [N, F] by group [N]: [G, F]."""
+
+    def group_max(self, x: Array, start: IntArray) -> Array:
+        """Return the largest of x [C, F] in each run [start[t], start[t+1]), without gradient."""
+
+    def rows_to_candidates(self, rows: Array, layout: CandidateGraph) -> Array:
+        """Sum over each task's annotations the rows [Q, F] of their pairs: [C, F]."""
+
+    def candidates_to_rows(self, candidates: Array, layout: CandidateGraph) -> Array:
+        """Sum over each pair's annotations the candidates [C, F] of their tasks: [Q, F]."""

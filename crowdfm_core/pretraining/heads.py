@@ -110,7 +110,7 @@ def _samples(
             recipe.generator(),
             stream_rng(recipe.seed, "heads", first + place),
             num_crowds=min(_CROWDS_PER_PACK, num_crowds - place),
-            width=recipe.model.width,
+            model=recipe.model,
         )
         outputs = outputs_of(recipe, weights, pack, ops)
         ability = np.concatenate([crowd.worker_ability for crowd in pack.crowds])

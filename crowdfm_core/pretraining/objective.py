@@ -11,6 +11,7 @@ import torch
 
 from crowdfm_core.backends.torch_backend import TorchOps
 from crowdfm_core.models.attention import AttentionModel
+from crowdfm_core.models.unrolled import UnrolledConfig, UnrolledModel
 from crowdfm_core.pretraining.packing import PackedCrowds
 from crowdfm_core.pretraining.recipe import Recipe
 
@@ -23,9 +24,9 @@ Tensors = dict[str, torch.Tensor]
 class Outputs:
     """What the model says about packed crowds."""
 
-    logits: torch.Tensor  # [C], one per (task, option of its crowd)
-    workers: torch.Tensor  # [W, D]
-    tasks: torch.Tensor  # [T, D]
+    logits: list[torch.Tensor]  # [C] each, one per candidate; the last is the answer
+    workers: torch.Tensor  # [W, width of the model's embedding]
+    tasks: torch.Tensor  # [T, width of the model's embedding]
 
 
 def initial_weights(recipe: Recipe, device: torch.device) -> Tensors:
@@ -36,14 +37,14 @@ def initial_weights(recipe: Recipe, device: torch.device) -> Tensors:
         tensor = torch.empty(shape)
         if name.startswith("initial."):
             tensor.normal_(generator=random)
-        elif name == "norm.scale":
+        elif name.endswith("norm.scale"):
             tensor.fill_(1.0)
-        elif name == "norm.shift" or name.endswith(".bias"):
+        elif name.endswith(("norm.shift", ".bias")) or name == "smoothing.log":
             tensor.zero_()
         else:
             # Keeps the variance of a linear map's outputs at a third of its inputs', as torch's
             # own linear layers do; the last axis is the one that is summed over.
-            bound = shape[-1] ** -0.5
+            bound = recipe.model.fan_in(name) ** -0.5
             tensor.uniform_(-bound, bound, generator=random)
         weights[name] = tensor.to(device).requires_grad_()
     return weights
@@ -51,6 +52,11 @@ def initial_weights(recipe: Recipe, device: torch.device) -> Tensors:
 
 def outputs_of(recipe: Recipe, weights: Tensors, packed: PackedCrowds, ops: TorchOps) -> Outputs:
     """Run the model on packed crowds; gradients reach `weights` where torch records them."""
+    if isinstance(recipe.model, UnrolledConfig):
+        assert packed.layout is not None  # packed for this model
+        outputs = UnrolledModel(recipe.model, weights, ops).run(packed.layout)
+        logits = [column[:, 0] for column in outputs.logits]
+        return Outputs(logits, outputs.workers, outputs.tasks)
     model = AttentionModel(recipe.model, weights, ops)
     options = ops.array(packed.option_vectors)
     workers, tasks = model.encode(packed.graph, options)
@@ -61,8 +67,8 @@ def outputs_of(recipe: Recipe, weights: Tensors, packed: PackedCrowds, ops: Torc
     hidden = torch.nn.functional.leaky_relu(
         task_part.index_select(0, task) + option_part.index_select(0, option)
     )
-    logits = hidden @ weights["classifier.output.weight"] + weights["classifier.output.bias"]
-    return Outputs(logits, workers, tasks)
+    answer = hidden @ weights["classifier.output.weight"] + weights["classifier.output.bias"]
+    return Outputs([answer], workers, tasks)
 
 
 def loss_of(logits: torch.Tensor, packed: PackedCrowds) -> torch.Tensor:
@@ -74,5 +80,5 @@ def loss_of(logits: torch.Tensor, packed: PackedCrowds) -> torch.Tensor:
     exponentials = torch.exp(logits - top[task])
     total = logits.new_zeros(num_tasks).index_add(0, task, exponentials)
     truth = torch.as_tensor(packed.true_candidate, device=logits.device)
-    surprise = torch.log(total) + top - logits[truth]
+    surprise = torch.log(total) + top - logits[truth.clamp(min=0)]
     return surprise @ torch.as_tensor(packed.task_weight, device=logits.device)

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crowdfm_core.candidates import MAX_DENSE_OPTIONS, CandidateGraph
 from crowdfm_core.graph import AnnotationGraph
+from crowdfm_core.models import ModelConfig
+from crowdfm_core.models.unrolled import UnrolledConfig
 from crowdfm_core.simulation import CrowdGenerator, SimulatedCrowd
 
 __all__ = ["PackedCrowds", "draw_packed_crowds", "pack_crowds", "stream_rng"]
@@ -29,10 +32,11 @@ class PackedCrowds:
 
     crowds: tuple[SimulatedCrowd, ...]
     graph: AnnotationGraph
-    option_vectors: npt.NDArray[np.float32]  # [K, D]
+    option_vectors: npt.NDArray[np.float32] | None  # [K, D], for attention
+    layout: CandidateGraph | None  # for unrolled models
     candidate_task: IntArray  # [C] ascending
     candidate_option: IntArray  # [C] option row
-    true_candidate: IntArray  # [T]
+    true_candidate: IntArray  # [T], -1 where the truth is no candidate
     task_crowd: IntArray  # [T]
     worker_crowd: IntArray  # [W]
 
@@ -43,9 +47,11 @@ class PackedCrowds:
 
     @property
     def task_weight(self) -> npt.NDArray[np.float32]:
-        """Weight of each task, float [T], summing to 1, with the same total for every crowd."""
+        """Weight of each task, float [T], with the same total for every crowd; the sum is 1 if
+        every truth is a candidate, and tasks whose truth is none weigh nothing."""
         per_crowd = 1.0 / (len(self.crowds) * self.tasks_per_crowd)
-        return per_crowd[self.task_crowd].astype(np.float32)
+        weight = per_crowd[self.task_crowd] * (self.true_candidate >= 0)
+        return weight.astype(np.float32)
 
 
 def stream_rng(seed: int, stream: str, position: int) -> np.random.Generator:
@@ -57,16 +63,30 @@ def stream_rng(seed: int, stream: str, position: int) -> np.random.Generator:
 
 
 def draw_packed_crowds(
-    generator: CrowdGenerator, rng: np.random.Generator, *, num_crowds: int, width: int
+    generator: CrowdGenerator,
+    rng: np.random.Generator,
+    *,
+    num_crowds: int,
+    model: ModelConfig,
+    tied_share: float = 0.0,
 ) -> PackedCrowds:
-    """Draw crowds and their option vectors from one random generator, and pack them."""
-    return pack_crowds([generator.sample(rng) for _ in range(num_crowds)], rng, width=width)
+    """Draw crowds and what `model` needs beside them from one random generator, and pack them."""
+    crowds = [generator.sample(rng) for _ in range(num_crowds)]
+    return pack_crowds(crowds, rng, model=model, tied_share=tied_share)
 
 
 def pack_crowds(
-    crowds: list[SimulatedCrowd], rng: np.random.Generator, *, width: int
+    crowds: list[SimulatedCrowd],
+    rng: np.random.Generator,
+    *,
+    model: ModelConfig,
+    tied_share: float = 0.0,
 ) -> PackedCrowds:
-    """Pack crowds, with fresh option vectors N(0, I) of `width` drawn from `rng`."""
+    """Pack crowds for a model.
+
+    For attention `rng` draws fresh option vectors N(0, I); for unrolled models it decides with
+    probability `tied_share` that all crowds are laid out as those with many options are.
+    """
     tasks = np.array([crowd.num_tasks for crowd in crowds])
     workers = np.array([crowd.num_workers for crowd in crowds])
     options = np.array([crowd.num_options for crowd in crowds])
@@ -85,19 +105,29 @@ def pack_crowds(
         task_option_start=first_option,
         task_option_end=first_option + options[task_crowd],
     )
-    per_task = options[task_crowd]
-    candidate_start = _starts(per_task)
-    candidate_task = np.repeat(np.arange(num_tasks), per_task)
-    place = np.arange(int(per_task.sum())) - candidate_start[candidate_task]
-    true_option = np.concatenate([crowd.true_option for crowd in crowds])
-    vectors = rng.standard_normal((int(options.sum()), width), np.float32)
+    layout = vectors = None
+    if isinstance(model, UnrolledConfig):
+        tied = rng.random() < tied_share
+        layout = CandidateGraph.of(graph, max_dense_options=0 if tied else MAX_DENSE_OPTIONS)
+        candidate_task, candidate_option = layout.candidate_task, layout.candidate_option
+    else:
+        vectors = rng.standard_normal((int(options.sum()), model.width), np.float32)
+        per_task = options[task_crowd]
+        candidate_task = np.repeat(np.arange(num_tasks), per_task)
+        place = np.arange(len(candidate_task)) - _starts(per_task)[candidate_task]
+        candidate_option = first_option[candidate_task] + place
+    true_option = first_option + np.concatenate([crowd.true_option for crowd in crowds])
+    right = np.flatnonzero(candidate_option == true_option[candidate_task])
+    true_candidate = np.full(num_tasks, -1)
+    true_candidate[candidate_task[right]] = right
     return PackedCrowds(
         crowds=tuple(crowds),
         graph=graph,
         option_vectors=vectors,
+        layout=layout,
         candidate_task=candidate_task,
-        candidate_option=first_option[candidate_task] + place,
-        true_candidate=candidate_start + true_option,
+        candidate_option=candidate_option,
+        true_candidate=true_candidate,
         task_crowd=task_crowd,
         worker_crowd=np.repeat(np.arange(len(crowds)), workers),
     )

@@ -6,13 +6,14 @@ All problems of a file (unknown keys, wrong types, bad ranges) are reported in o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from crowdfm_core.errors import ConfigError
+from crowdfm_core.models import ARCHITECTURES, ModelConfig
 from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.simulation import (
     CrowdGenerator,
@@ -87,6 +88,10 @@ class TrainingSettings:
     second_moment_decay: float = 0.98
     gradient_clip: float = 1.0  # largest norm of the whole gradient
     average_decay: float = 0.999  # of the running average of the weights
+    # Unrolled models alone: share of steps whose projects are all laid out as those with many
+    # options are, and weight of the loss of each layer but the last.
+    tied_share: float = 0.1
+    early_layers_weight: float = 0.3
     prefetch_processes: int = 1  # 0 draws crowds in the training process
     log_every_steps: int = 20
     checkpoint_every_seconds: float = 300.0
@@ -99,6 +104,7 @@ class TrainingSettings:
             "warmup_steps",
             "weight_decay",
             "prefetch_processes",
+            "early_layers_weight",
         )
         problems = [
             f"{name}: expected a number above 0, got {getattr(self, name)}"
@@ -112,7 +118,7 @@ class TrainingSettings:
         ]
         problems += [
             f"{name}: expected a number in [0, 1), got {getattr(self, name)}"
-            for name in ("second_moment_decay", "average_decay")
+            for name in ("second_moment_decay", "average_decay", "tied_share")
             if not 0 <= getattr(self, name) < 1
         ]
         if problems:
@@ -139,8 +145,8 @@ class Recipe:
     name: str
     mechanisms: tuple[Mechanism, ...]
     seed: int = 1
-    architecture: Literal["attention"] = "attention"
-    model: AttentionConfig = field(default_factory=AttentionConfig)
+    architecture: Literal["attention", "unrolled"] = "attention"
+    model: ModelConfig = field(default_factory=AttentionConfig)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
 
@@ -177,8 +183,15 @@ def read_recipe(path: Path) -> Recipe:
 def recipe_from_mapping(mapping: Any, *, where: str) -> Recipe:
     """Build a recipe from plain values; raises ConfigError with all problems at once."""
     problems: list[str] = []
-    recipe = build(Recipe, mapping, "", problems)
+    rest = dict(mapping) if isinstance(mapping, Mapping) else mapping
+    model: ModelConfig | None = None
+    if isinstance(rest, dict):
+        # What `model` may hold depends on the architecture; an unknown one is reported below.
+        kind = ARCHITECTURES.get(str(rest.get("architecture")), AttentionConfig)
+        model = build(kind, rest.pop("model", {}), "model", problems)
+    recipe = build(Recipe, rest, "", problems)
     if isinstance(recipe, Recipe):
+        recipe = replace(recipe, model=model or recipe.model)
         names = [mechanism.name for mechanism in recipe.mechanisms]
         if not names or len(set(names)) < len(names):
             problems.append(f"mechanisms: expected one or more with distinct names, got {names}")

@@ -25,7 +25,8 @@ def crowds_of_step(recipe: Recipe, step: int) -> PackedCrowds:
         recipe.generator(),
         stream_rng(recipe.seed, "training", step),
         num_crowds=recipe.training.crowds_per_step,
-        width=recipe.model.width,
+        model=recipe.model,
+        tied_share=recipe.training.tied_share,
     )
 
 

@@ -138,9 +138,11 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        logits = outputs_of(self.recipe, self.weights, packed, self.ops).logits
-        loss = loss_of(logits, packed)
-        loss.backward()  # type: ignore[no-untyped-call]
+        *early, last = outputs_of(self.recipe, self.weights, packed, self.ops).logits
+        loss = total = loss_of(last, packed)
+        for logits in early:
+            total = total + self.recipe.training.early_layers_weight * loss_of(logits, packed)
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(
             self.weights.values(), self.recipe.training.gradient_clip, error_if_nonfinite=True
         )

@@ -18,7 +18,7 @@ from crowdfm_core.pretraining.recipe import Mechanism, Recipe
 
 __all__ = ["Validation", "ValidationCrowds", "draw_validation_crowds", "validate"]
 
-_CROWDS_PER_PACK = 32
+_CROWDS_PER_PACK = 16
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def draw_validation_crowds(recipe: Recipe) -> list[ValidationCrowds]:
             rng = stream_rng(recipe.seed, "validation", place * 1_000_000 + start)
             size = min(_CROWDS_PER_PACK, recipe.validation.crowds - start)
             packs.append(
-                draw_packed_crowds(mechanism.crowds, rng, num_crowds=size, width=recipe.model.width)
+                draw_packed_crowds(mechanism.crowds, rng, num_crowds=size, model=recipe.model)
             )
         credits = [
             count_votes(crowd.task_index, crowd.option_index, num_tasks=crowd.num_tasks)
@@ -72,7 +72,7 @@ def validate(
         right: list[float] = []
         loss = 0.0
         for pack in group.packs:
-            logits = outputs_of(recipe, weights, pack, ops).logits
+            logits = outputs_of(recipe, weights, pack, ops).logits[-1]
             loss += float(loss_of(logits, pack)) * len(pack.crowds)
             right.extend(_accuracy_of_crowds(logits.cpu().numpy(), pack))
         accuracy[group.mechanism.name] = float(np.mean(right))
@@ -90,7 +90,8 @@ def validate(
 def _accuracy_of_crowds(logits: np.ndarray, pack: PackedCrowds) -> np.ndarray:
     """Share of tasks per crowd, [B], whose true option has the largest logit."""
     first = np.searchsorted(pack.candidate_task, np.arange(pack.graph.num_tasks))
-    right = logits[pack.true_candidate] == np.maximum.reduceat(logits, first)
+    known = pack.true_candidate >= 0
+    right = known & (logits[pack.true_candidate] == np.maximum.reduceat(logits, first))
     counts = np.bincount(pack.task_crowd, weights=right, minlength=len(pack.crowds))
     shares: np.ndarray = counts / pack.tasks_per_crowd
     return shares

@@ -63,7 +63,7 @@ def test_tensors_of_another_shape_are_refused_all_at_once(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "other"}, "expected architecture 'attention', got 'other'"),
+        ({"architecture": "other"}, "expected an architecture of attention, unrolled, got 'other'"),
         ({"config": {"wdith": 4}}, "wdith"),
         ({"file": "none.safetensors"}, "none.safetensors: cannot be read"),
     ],

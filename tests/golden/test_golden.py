@@ -9,7 +9,7 @@ import pytest
 
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.graph import AnnotationGraph
-from crowdfm_core.models.attention import AttentionModel
+from crowdfm_core.models.attention import AttentionConfig, AttentionModel
 from crowdfm_core.weights import FrozenWeights, from_published_layout
 
 
@@ -22,6 +22,7 @@ def forward(
     ops: NumpyOps,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     tensors = {name: ops.array(value) for name, value in weights.tensors.items()}
+    assert isinstance(weights.config, AttentionConfig)
     model = AttentionModel(weights.config, tensors, ops)
     graph = AnnotationGraph.from_arrays(
         task,

@@ -1,0 +1,107 @@
+"""Compiled sums of the unrolled model: along annotations, and over groups.
+
+Letters as in candidates.py; F columns. `rows_to_candidates` and `candidates_to_rows` are each
+other's transpose, so each is also the gradient of the other. Every output row is written by one
+thread, in an order that depends on the graph alone.
+"""
+
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+__all__ = ["candidates_to_rows", "group_max", "rows_to_candidates", "sum_by_group"]
+
+
+@numba.njit(cache=True, parallel=True)
+def rows_to_candidates(
+    rows,
+    candidate_start,
+    candidate_option,
+    row_start,
+    pair_start,
+    pair_option,
+    entry_start,
+    neighbour_pair,
+    is_tied,
+    chunk_start,
+):  # pragma: no cover
+    """Sum over each task's annotations the rows [Q, F] of their pairs, candidate by candidate.
+
+    Walks the tasks' side; is_tied [T]. Returns [C, F].
+    """
+    width = rows.shape[1]
+    out = np.zeros((candidate_start[-1], width), rows.dtype)
+    for chunk in numba.prange(len(chunk_start) - 1):
+        for t in range(chunk_start[chunk], chunk_start[chunk + 1]):
+            first = candidate_start[t]
+            count = candidate_start[t + 1] - first
+            for p in range(pair_start[t], pair_start[t + 1]):
+                for e in range(entry_start[p], entry_start[p + 1]):
+                    row = row_start[neighbour_pair[e]]
+                    for j in range(count):
+                        source = row + j
+                        if is_tied[t]:
+                            source = row + (candidate_option[first + j] != pair_option[p])
+                        for f in range(width):
+                            out[first + j, f] += rows[source, f]
+    return out
+
+
+@numba.njit(cache=True, parallel=True)
+def candidates_to_rows(
+    candidates,
+    candidate_start,
+    candidate_option,
+    row_start,
+    pair_start,
+    pair_option,
+    entry_start,
+    neighbour,
+    is_tied,
+    chunk_start,
+):  # pragma: no cover
+    """Sum over each pair's annotations the candidates [C, F] of their tasks, row by row.
+
+    Walks the workers' side; is_tied [T]. Returns [Q, F].
+    """
+    width = candidates.shape[1]
+    out = np.zeros((row_start[-1], width), candidates.dtype)
+    for chunk in numba.prange(len(chunk_start) - 1):
+        for w in range(chunk_start[chunk], chunk_start[chunk + 1]):
+            for p in range(pair_start[w], pair_start[w + 1]):
+                row = row_start[p]
+                for e in range(entry_start[p], entry_start[p + 1]):
+                    t = neighbour[e]
+                    first = candidate_start[t]
+                    for j in range(candidate_start[t + 1] - first):
+                        target = row + j
+                        if is_tied[t]:
+                            target = row + (candidate_option[first + j] != pair_option[p])
+                        for f in range(width):
+                            out[target, f] += candidates[first + j, f]
+    return out
+
+
+@numba.njit(cache=True)
+def sum_by_group(x, group, num_groups):  # pragma: no cover
+    """Sum the rows of x [N, F] by group [N]: [G, F]."""
+    out = np.zeros((num_groups, x.shape[1]), x.dtype)
+    for n in range(len(group)):
+        g = group[n]
+        for f in range(x.shape[1]):
+            out[g, f] += x[n, f]
+    return out
+
+
+@numba.njit(cache=True)
+def group_max(x, start):  # pragma: no cover
+    """Largest of x [C, F] in each run [start[t], start[t+1]): [T, F]."""
+    out = np.full((len(start) - 1, x.shape[1]), -np.inf, x.dtype)
+    for t in range(len(start) - 1):
+        for c in range(start[t], start[t + 1]):
+            for f in range(x.shape[1]):
+                out[t, f] = max(out[t, f], x[c, f])
+    return out

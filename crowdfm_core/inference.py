@@ -1,0 +1,222 @@
+"""From a batch's graph to labels, architecture by architecture.
+
+Letters: E annotations, T tasks, W workers, K option rows, S draws of option vectors, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from crowdfm_core.backends.label_kernels import label_candidates, label_tasks
+from crowdfm_core.backends.numpy_backend import NumpyOps
+from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.graph import AnnotationGraph
+from crowdfm_core.models.attention import AttentionConfig, AttentionModel
+from crowdfm_core.models.operations import Operations
+from crowdfm_core.models.unrolled import UnrolledConfig, UnrolledModel
+from crowdfm_core.options import option_vectors
+from crowdfm_core.weights import FrozenWeights
+
+__all__ = ["Inference", "LabelledTasks", "make_inference"]
+
+Floats = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class LabelledTasks:
+    """Labels of a graph's tasks; options are option rows, equal probabilities rank by option.
+
+    runner_up is -1 without one. The most probable options of task t are
+    top_option[top_offsets[t]:top_offsets[t+1]], most probable first. own_probability is that of
+    each given answer, in the order of the tasks' side. ability and difficulty are NaN where the
+    weights carry no read-out.
+    """
+
+    label: IntArray  # [T]
+    runner_up: IntArray  # [T]
+    probability: Floats  # [T]
+    runner_up_probability: Floats  # [T]
+    entropy: Floats  # [T], in nats
+    top_offsets: npt.NDArray[np.int64]  # [T+1]
+    top_option: IntArray
+    top_probability: Floats
+    own_probability: Floats  # [E]
+    ability: Floats  # [W]
+    difficulty: Floats  # [T]
+
+
+class Inference(Protocol):
+    """A frozen model on one device."""
+
+    def label(
+        self, graph: AnnotationGraph, project_ids: Sequence[str], num_options: IntArray
+    ) -> LabelledTasks:
+        """Label all tasks of a batch; num_options [P] are those of its projects, in order."""
+
+
+def make_inference(
+    weights: FrozenWeights, *, device: str, num_draws: int, max_probabilities: int
+) -> Inference:
+    """Put frozen weights on a device ("cpu", "cuda:0", ...).
+
+    num_draws: draws of option vectors that are averaged, for models that have any.
+    max_probabilities: options listed per task.
+    """
+    ops = _operations(device)
+    if isinstance(weights.config, UnrolledConfig):
+        return _Unrolled(weights, ops, max_probabilities)
+    return _Attention(weights, ops, num_draws, max_probabilities)
+
+
+class _Attention:
+    def __init__(
+        self, weights: FrozenWeights, ops: Operations, num_draws: int, max_probabilities: int
+    ) -> None:
+        assert isinstance(weights.config, AttentionConfig)
+        self.weights = weights
+        self.ops = ops
+        self.num_draws = num_draws
+        self.max_probabilities = max_probabilities
+        self.model = AttentionModel(weights.config, _tensors(weights, ops), ops)
+
+    def label(
+        self, graph: AnnotationGraph, project_ids: Sequence[str], num_options: IntArray
+    ) -> LabelledTasks:
+        draws = [
+            self._embed(graph, project_ids, num_options, draw) for draw in range(self.num_draws)
+        ]
+        per_task = graph.task_option_end - graph.task_option_start
+        top_offsets = _offsets(np.minimum(per_task, self.max_probabilities))
+        label, runner_up, p, runner_up_p, entropy, top, top_p, own = label_tasks(
+            np.stack([draw.task_part for draw in draws]),
+            np.stack([draw.option_part for draw in draws]),
+            self.weights.tensors["classifier.output.weight"],
+            self.weights.tensors["classifier.output.bias"],
+            graph.task_option_start,
+            graph.task_option_end,
+            graph.tasks.pair_start,
+            graph.tasks.pair_option,
+            graph.tasks.entry_start,
+            top_offsets,
+        )
+        ability = np.mean([draw.ability for draw in draws], axis=0)
+        difficulty = np.mean([draw.difficulty for draw in draws], axis=0)
+        return LabelledTasks(
+            label,
+            runner_up,
+            p,
+            runner_up_p,
+            entropy,
+            top_offsets,
+            top,
+            top_p,
+            own,
+            ability,
+            difficulty,
+        )
+
+    def _embed(
+        self,
+        graph: AnnotationGraph,
+        project_ids: Sequence[str],
+        num_options: IntArray,
+        draw: int,
+    ) -> _Embedded:
+        width, sha256 = self.model.config.width, self.weights.sha256
+        drawn = [
+            option_vectors(sha256, project, draw, int(count), width)
+            for project, count in zip(project_ids, num_options, strict=True)
+        ]
+        options = self.ops.array(np.concatenate(drawn))
+        workers, tasks = self.model.encode(graph, options)
+        task_part, option_part = self.model.classifier_parts(tasks, options)
+        return _Embedded(
+            task_part=_on_host(task_part),
+            option_part=_on_host(option_part),
+            ability=_read_out(self.weights, "ability", _on_host(workers)),
+            difficulty=_read_out(self.weights, "difficulty", _on_host(tasks)),
+        )
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    task_part: npt.NDArray[Any]  # [T, F]
+    option_part: npt.NDArray[Any]  # [K, F]
+    ability: Floats  # [W]
+    difficulty: Floats  # [T]
+
+
+class _Unrolled:
+    def __init__(self, weights: FrozenWeights, ops: Operations, max_probabilities: int) -> None:
+        assert isinstance(weights.config, UnrolledConfig)
+        self.weights = weights
+        self.max_probabilities = max_probabilities
+        self.model = UnrolledModel(weights.config, _tensors(weights, ops), ops)
+
+    def label(
+        self, graph: AnnotationGraph, project_ids: Sequence[str], num_options: IntArray
+    ) -> LabelledTasks:
+        layout = CandidateGraph.of(graph)
+        outputs = self.model.run(layout)
+        probability = np.exp(_on_host(outputs.log_posterior)[:, 0].astype(np.float64))
+        per_task = np.diff(layout.candidate_start)
+        top_offsets = _offsets(np.minimum(per_task, self.max_probabilities))
+        label, runner_up, p, runner_up_p, entropy, top, top_p, own = label_candidates(
+            probability,
+            layout.candidate_start,
+            layout.candidate_option,
+            graph.tasks.pair_start,
+            graph.tasks.pair_option,
+            graph.tasks.entry_start,
+            top_offsets,
+        )
+        ability = _read_out(self.weights, "ability", _on_host(outputs.workers))
+        difficulty = _read_out(self.weights, "difficulty", _on_host(outputs.tasks))
+        return LabelledTasks(
+            label,
+            runner_up,
+            p,
+            runner_up_p,
+            entropy,
+            top_offsets,
+            top,
+            top_p,
+            own,
+            ability,
+            difficulty,
+        )
+
+
+def _tensors(weights: FrozenWeights, ops: Operations) -> dict[str, Any]:
+    return {name: ops.array(value) for name, value in weights.tensors.items()}
+
+
+def _read_out(weights: FrozenWeights, name: str, embeddings: npt.NDArray[Any]) -> Floats:
+    if f"heads.{name}.weight" not in weights.heads:
+        return np.full(len(embeddings), np.nan)
+    weight = weights.heads[f"heads.{name}.weight"].astype(np.float64)
+    # Summed row by row: a product with a vector adds up in an order that depends on all rows.
+    value: Floats = (embeddings * weight).sum(-1) + weights.heads[f"heads.{name}.bias"]
+    return value
+
+
+def _offsets(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _operations(device: str) -> Operations:
+    if device == "cpu":
+        return NumpyOps()
+    from crowdfm_core.backends.torch_backend import TorchOps  # only CUDA needs torch
+
+    return TorchOps(device)
+
+
+def _on_host(array: Any) -> npt.NDArray[Any]:
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)

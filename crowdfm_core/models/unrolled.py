@@ -1,0 +1,436 @@
+"""Expectation-maximisation unrolled into layers with learned states; no random option vectors.
+
+Every candidate (t, k) of a task and every row (w, o, k) of a worker, answered option and true
+option has a state of length D. A layer first lets the workers learn from the present posterior p
+of the tasks (the maximisation step), then the tasks from the workers' rows (the expectation step):
+
+    n[w,o,k] = sum of p[t,k] over the worker's annotations with answer o
+    c[w,o,k] += MLP(c, sums of the tasks' states, n, smoothed log confusions, means over workers)
+    s[t,k]   += MLP(s, sums of messages from c[w,o,k], log posteriors of the classical models,
+                    means over options and over tasks)
+    p = softmax over k of <u, LN s[t,k]>
+
+The statistics of the classical models enter as features: the confusion of Dawid and Skene (1979)
+shrunk towards the crowd's pooled one, as in hierarchical models, and the one-coin model. What is
+made of them is learned. Everything is equivariant to the order of tasks, workers and options.
+
+Letters: see candidates.py; D width, F hidden width, L layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.models.operations import Array, Operations
+
+__all__ = ["UnrolledConfig", "UnrolledModel", "UnrolledOutputs"]
+
+Tensors = dict[str, Array]
+
+_CLIP = 10.0  # log posteriors below -10 say no more than -10 does
+_FLOOR = 1e-6
+
+_TASK_START = 5  # features of a candidate and of a row that the states start from
+_ROW_START = 6
+_ROW_SCALARS = 8
+_CANDIDATE_SCALARS = 9
+_TASK_SCALARS = 2
+
+
+@dataclass(frozen=True)
+class UnrolledConfig:
+    """Sizes of the architecture; statistics: whether the classical models' enter."""
+
+    width: int = 24
+    layers: int = 5
+    hidden: int = 64
+    statistics: bool = True
+
+    def embedding_widths(self) -> dict[str, int]:
+        """Width of what the read-outs see: ability from workers, difficulty from tasks."""
+        return {"ability": 2 * self.width + 2, "difficulty": 2 * self.width + 4}
+
+    def fan_in(self, name: str) -> int:
+        """Inputs of a weight: its last axis but one is the one that is summed over."""
+        return self.tensor_shapes()[name][-2]
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor; weights are [..., inputs, outputs]."""
+        layers, width, hidden = self.layers, self.width, self.hidden
+        shapes: dict[str, tuple[int, ...]] = {"output.weight": (width, 1)}
+        for name, inputs in (("task", _TASK_START), ("row", _ROW_START)):
+            shapes |= {
+                f"start.{name}.hidden.weight": (inputs, hidden),
+                f"start.{name}.hidden.bias": (hidden,),
+                f"start.{name}.output.weight": (hidden, width),
+                f"start.{name}.output.bias": (width,),
+            }
+        for norm in ("output", "value", "row", "message", "task"):
+            stacked = () if norm == "output" else (layers,)
+            shapes[f"{norm}.norm.scale"] = (*stacked, width)
+            shapes[f"{norm}.norm.shift"] = (*stacked, width)
+        shapes |= {
+            "value.weight": (layers, width, 2 * width),
+            "value.posterior.weight": (layers, 1, width),
+            "row.own.weight": (layers, 3 * width + _ROW_SCALARS, hidden),
+            "row.truth.weight": (layers, width, hidden),
+            "row.worker.weight": (layers, width, hidden),
+            "row.pooled.weight": (layers, width, hidden),
+            "row.hidden.bias": (layers, hidden),
+            "row.output.weight": (layers, hidden, width),
+            "row.output.bias": (layers, width),
+            "message.weight": (layers, width, width),
+            "task.own.weight": (layers, 3 * width + _CANDIDATE_SCALARS, hidden),
+            "task.mean.weight": (layers, width + _TASK_SCALARS, hidden),
+            "task.option.weight": (layers, width, hidden),
+            "task.hidden.bias": (layers, hidden),
+            "task.output.weight": (layers, hidden, width),
+            "task.output.bias": (layers, width),
+            "smoothing.log": (layers, 3),
+        }
+        return shapes
+
+
+@dataclass(frozen=True)
+class UnrolledOutputs:
+    """logits: per layer [C, 1]; the last is the answer, the others are supervised in training.
+
+    workers [W, 2D+2] and tasks [T, 2D+4] are what read-outs of ability and difficulty see.
+    """
+
+    logits: list[Array]
+    log_posterior: Array
+    workers: Array
+    tasks: Array
+
+
+class UnrolledModel:
+    """The frozen model as steps per layer over a backend's arrays."""
+
+    def __init__(self, config: UnrolledConfig, tensors: Tensors, ops: Operations) -> None:
+        """Take `tensors` named and shaped as in `UnrolledConfig.tensor_shapes`."""
+        self.config = config
+        self.tensors = tensors
+        self.ops = ops
+
+    def run(self, layout: CandidateGraph) -> UnrolledOutputs:
+        """Run all layers over one batch."""
+        sizes = _Sizes(layout, self.ops)
+        tasks, rows = self._start(sizes)
+        logits = []
+        log_posterior = self.ops.log(sizes.vote_share + _FLOOR)
+        posterior = sizes.vote_share
+        for layer in range(self.config.layers):
+            learned = self._sums(layer, sizes, tasks, posterior)
+            statistics = self._statistics(layer, sizes, learned[:, -1:])
+            rows = self._update_rows(layer, sizes, rows, learned, statistics)
+            tasks = self._update_tasks(layer, sizes, tasks, rows, posterior, statistics)
+            logits.append(self._logits(tasks))
+            log_posterior = self._log_softmax(sizes, logits[-1])
+            posterior = self.ops.exp(log_posterior)
+        workers, embedded = self._embed(sizes, tasks, rows, posterior, log_posterior)
+        return UnrolledOutputs(logits, log_posterior, workers, embedded)
+
+    def _start(self, sizes: _Sizes) -> tuple[Array, Array]:
+        ops = self.ops
+        task = ops.concat(
+            [
+                sizes.vote_share,
+                ops.log(1 + sizes.votes),
+                sizes.lead,
+                ops.take(sizes.log_answers, sizes.layout.candidate_task),
+                ops.take(sizes.log_options, sizes.project_of_candidate),
+            ]
+        )
+        row = ops.concat(
+            [
+                sizes.is_same,
+                sizes.is_tied,
+                sizes.log_row_count,
+                ops.take(sizes.log_worker_count, sizes.layout.row_worker),
+                sizes.row_count / ops.take(sizes.worker_count, sizes.layout.row_worker),
+                ops.take(sizes.log_options, sizes.project_of_row),
+            ]
+        )
+        return self._two_layers("start.task", task), self._two_layers("start.row", row)
+
+    def _two_layers(self, name: str, x: Array) -> Array:
+        tensors, ops = self.tensors, self.ops
+        hidden = ops.rows_times(x, tensors[f"{name}.hidden.weight"])
+        hidden = ops.relu(hidden + tensors[f"{name}.hidden.bias"])
+        return (
+            ops.rows_times(hidden, tensors[f"{name}.output.weight"])
+            + tensors[f"{name}.output.bias"]
+        )
+
+    def _norm(self, name: str, layer: int, x: Array) -> Array:
+        scale, shift = self.tensors[f"{name}.norm.scale"], self.tensors[f"{name}.norm.shift"]
+        return self.ops.layer_norm(x, scale[layer], shift[layer])
+
+    def _times(self, name: str, layer: int, x: Array) -> Array:
+        return self.ops.rows_times(x, self.tensors[f"{name}.weight"][layer])
+
+    def _sums(self, layer: int, sizes: _Sizes, tasks: Array, posterior: Array) -> Array:
+        """Sums over each row's annotations: of values of the tasks [Q, D], and of p [Q, 1]."""
+        width = self.config.width
+        values = self._times("value", layer, self._norm("value", layer, tasks))
+        certain = values[:, width:] + self.tensors["value.posterior.weight"][layer]
+        values = self.ops.concat([values[:, :width] + posterior * certain, posterior])
+        return self.ops.candidates_to_rows(values, sizes.layout)
+
+    def _statistics(self, layer: int, sizes: _Sizes, expected: Array) -> _Statistics:
+        """Log confusions [Q, 1] from the expected counts of this layer."""
+        ops, layout = self.ops, sizes.layout
+        smoothing = ops.exp(self.tensors["smoothing.log"][layer])
+        pooled = ops.sum_by(expected, layout.row_pooled, len(layout.pooled_truth))
+        pooled_total = ops.sum_by(pooled, layout.pooled_truth, layout.num_pooled_truths)
+        kinds = ops.take(sizes.kinds_of_pooled, layout.row_pooled)
+        share = (ops.take(pooled, layout.row_pooled) + smoothing[2]) / (
+            ops.take(ops.take(pooled_total, layout.pooled_truth), layout.row_pooled)
+            + smoothing[2] * kinds
+        )
+        per_truth = ops.take(
+            ops.sum_by(expected, layout.row_truth, layout.num_truths), layout.row_truth
+        )
+        worker_total = ops.take(sizes.worker_count, layout.row_worker)
+        # A tied worker has one confusion for all answers: same or other.
+        count = expected + sizes.is_tied * (per_truth - expected)
+        total = per_truth + sizes.is_tied * (worker_total - per_truth)
+        spread = sizes.is_tied * (1 - sizes.is_same) * sizes.log_others
+        confusion = (count + smoothing[0] * share) / (total + smoothing[0])
+        right = ops.sum_by(expected * sizes.is_same, layout.row_worker, len(sizes.worker_count))
+        crowd = ops.sum_by(right, layout.project_of_worker, len(sizes.log_options)) + 1
+        crowd = crowd / (sizes.project_count + 2)
+        accuracy = (right + smoothing[1] * ops.take(crowd, layout.project_of_worker)) / (
+            sizes.worker_count + smoothing[1]
+        )
+        own = ops.take(accuracy, layout.row_worker)
+        coin = sizes.is_same * own + (1 - sizes.is_same) * (1 - own)
+        return _Statistics(
+            expected=expected,
+            confusion=ops.log(confusion + _FLOOR) - spread,
+            coin=ops.log(coin + _FLOOR) - (1 - sizes.is_same) * sizes.log_others,
+        )
+
+    def _update_rows(
+        self, layer: int, sizes: _Sizes, rows: Array, learned: Array, statistics: _Statistics
+    ) -> Array:
+        ops, layout, width = self.ops, sizes.layout, self.config.width
+        normed = self._norm("row", layer, rows)
+        sums = learned[:, :width]
+        expected = statistics.expected
+        features = [
+            normed,
+            sums / (sizes.row_count + 1),
+            sums / sizes.row_root,
+            sizes.is_same,
+            sizes.is_tied,
+            sizes.log_row_count,
+            ops.take(sizes.log_worker_count, layout.row_worker),
+            expected / sizes.row_count,
+            ops.log(1 + expected),
+            statistics.confusion * self.config.statistics,
+            statistics.coin * self.config.statistics,
+        ]
+        truth = ops.sum_by(sums, layout.row_truth, layout.num_truths) / sizes.truth_count
+        same = ops.sum_by(
+            normed * (sizes.is_same * sizes.row_count), layout.row_worker, len(sizes.worker_count)
+        )
+        pooled = ops.sum_by(normed * sizes.row_trust, layout.row_pooled, len(layout.pooled_truth))
+        hidden = (
+            self._times("row.own", layer, ops.concat(features))
+            + ops.take(self._times("row.truth", layer, truth), layout.row_truth)
+            + ops.take(
+                self._times("row.worker", layer, same / sizes.worker_count), layout.row_worker
+            )
+            + ops.take(
+                self._times("row.pooled", layer, pooled / sizes.pooled_trust), layout.row_pooled
+            )
+        )
+        return rows + self._finish("row", layer, hidden)
+
+    def _update_tasks(
+        self,
+        layer: int,
+        sizes: _Sizes,
+        tasks: Array,
+        rows: Array,
+        posterior: Array,
+        statistics: _Statistics,
+    ) -> Array:
+        ops, layout, width = self.ops, sizes.layout, self.config.width
+        messages = self._times("message", layer, self._norm("message", layer, rows))
+        sums = ops.rows_to_candidates(
+            ops.concat([messages, statistics.confusion, statistics.coin]), layout
+        )
+        prior = ops.sum_by(posterior, layout.candidate_option, len(sizes.project_of_option))
+        log_prior = ops.log((prior + 1) / sizes.prior_total)
+        log_prior = ops.take(log_prior, layout.candidate_option)
+        root = ops.take(sizes.root_answers, layout.candidate_task)
+        classical = []
+        for column in (width, width + 1):
+            log_posterior = self._log_softmax(sizes, sums[:, column : column + 1] + log_prior)
+            classical += [
+                ops.at_least(log_posterior, -_CLIP),
+                ops.exp(log_posterior),
+            ]
+        normed = self._norm("task", layer, tasks)
+        evidence = sums[:, :width]
+        use = self.config.statistics
+        features = [
+            normed,
+            evidence / ops.take(sizes.answers, layout.candidate_task),
+            evidence / root,
+            sizes.vote_share,
+            posterior,
+            log_prior,
+            *(x * use for x in classical),
+            ops.at_least((sums[:, width : width + 1] + log_prior) / root, -_CLIP) * use,
+            ops.at_least((sums[:, width + 1 :] + log_prior) / root, -_CLIP) * use,
+        ]
+        mean = ops.sum_by(normed, layout.candidate_task, len(sizes.answers)) / sizes.candidates
+        mean = ops.concat([mean, sizes.log_answers, sizes.log_task_options])
+        option = ops.sum_by(normed, layout.candidate_option, len(sizes.project_of_option))
+        hidden = (
+            self._times("task.own", layer, ops.concat(features))
+            + ops.take(self._times("task.mean", layer, mean), layout.candidate_task)
+            + ops.take(
+                self._times("task.option", layer, option / sizes.option_tasks),
+                layout.candidate_option,
+            )
+        )
+        return tasks + self._finish("task", layer, hidden)
+
+    def _finish(self, name: str, layer: int, hidden: Array) -> Array:
+        hidden = self.ops.relu(hidden + self.tensors[f"{name}.hidden.bias"][layer])
+        return (
+            self._times(f"{name}.output", layer, hidden)
+            + self.tensors[f"{name}.output.bias"][layer]
+        )
+
+    def _logits(self, tasks: Array) -> Array:
+        tensors = self.tensors
+        normed = self.ops.layer_norm(
+            tasks, tensors["output.norm.scale"], tensors["output.norm.shift"]
+        )
+        return self.ops.rows_times(normed, tensors["output.weight"])
+
+    def _log_softmax(self, sizes: _Sizes, logits: Array) -> Array:
+        ops, layout = self.ops, sizes.layout
+        top = ops.group_max(logits, layout.candidate_start)
+        logits = logits - ops.take(top, layout.candidate_task)
+        total = ops.sum_by(ops.exp(logits), layout.candidate_task, len(sizes.answers))
+        return logits - ops.take(ops.log(total), layout.candidate_task)
+
+    def _embed(
+        self, sizes: _Sizes, tasks: Array, rows: Array, posterior: Array, log_posterior: Array
+    ) -> tuple[Array, Array]:
+        """What read-outs see: means of the states, and how sure the model is."""
+        ops, layout = self.ops, sizes.layout
+        last = self.config.layers - 1
+        expected = ops.candidates_to_rows(posterior, layout)
+        normed = self._norm("message", last, rows)
+        num_workers = len(sizes.worker_count)
+
+        def of_worker(weight: Array) -> Array:
+            return ops.sum_by(normed * weight, layout.row_worker, num_workers) / sizes.worker_count
+
+        right = ops.sum_by(expected * sizes.is_same, layout.row_worker, num_workers)
+        accuracy = (right + 1) / (sizes.worker_count + 2)
+        workers = ops.concat(
+            [
+                of_worker(sizes.is_same * sizes.row_count),
+                of_worker(expected),
+                ops.log(accuracy / (1 - accuracy)),
+                sizes.log_worker_count,
+            ]
+        )
+        states = self._norm("task", last, tasks)
+
+        def of_task(x: Array) -> Array:
+            return ops.sum_by(x, layout.candidate_task, len(sizes.answers))
+
+        embedded = ops.concat(
+            [
+                of_task(posterior * states),
+                of_task(states) / sizes.candidates,
+                of_task(-posterior * ops.at_least(log_posterior, -_CLIP)),
+                of_task(sizes.vote_share * posterior),
+                sizes.log_answers,
+                sizes.log_task_options,
+            ]
+        )
+        return workers, embedded
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """expected: counts n[w,o,k]; log probabilities of the answer given the truth; all [Q, 1]."""
+
+    expected: Array
+    confusion: Array
+    coin: Array
+
+
+class _Sizes:
+    """Counts of one batch as columns of the backend, and their logarithms."""
+
+    def __init__(self, layout: CandidateGraph, ops: Operations) -> None:
+        graph = layout.graph
+
+        def column(values: np.ndarray) -> Array:
+            return ops.array(np.asarray(values, float)[:, None])
+
+        def log_column(values: np.ndarray) -> Array:
+            return column(np.log1p(values))
+
+        self.layout = layout
+        answers = np.asarray(graph.tasks.degree, float)
+        task_of = layout.candidate_task
+        share = layout.votes / np.maximum(answers, 1)[task_of]
+        top = np.zeros(len(answers))
+        np.maximum.at(top, task_of, share)
+        self.votes = column(layout.votes)
+        self.vote_share = column(share)
+        self.lead = column(share - top[task_of])
+        self.answers = column(np.maximum(answers, 1))
+        self.root_answers = column(np.sqrt(np.maximum(answers, 1)))
+        self.log_answers = log_column(answers)
+        self.candidates = column(np.diff(layout.candidate_start))
+
+        row_count = np.diff(graph.workers.entry_start)[layout.row_pair].astype(float)
+        worker_count = np.maximum(np.asarray(graph.workers.degree, float), 1)
+        self.is_same = column(layout.row_is_same)
+        self.is_tied = column(layout.row_is_tied)
+        self.row_count = column(row_count)
+        self.row_root = column(np.sqrt(row_count + 1))
+        self.log_row_count = log_column(row_count)
+        self.worker_count = column(worker_count)
+        self.log_worker_count = log_column(worker_count)
+        of_worker = worker_count[layout.row_worker]
+        # A worker who is known from few answers says little about the crowd.
+        trust = row_count / of_worker * of_worker / (of_worker + 5)
+        self.row_trust = column(trust)
+        pooled = len(layout.pooled_truth)
+        self.pooled_trust = column(np.bincount(layout.row_pooled, trust, pooled) + 1e-3)
+        self.truth_count = column(np.bincount(layout.row_truth, row_count, layout.num_truths) + 1)
+
+        options = layout.options_of_project
+        self.project_of_option = layout.project_of_option
+        self.project_of_row = layout.project_of_worker[layout.row_worker]
+        self.project_of_candidate = layout.project_of_option[layout.candidate_option]
+        self.log_options = log_column(options)
+        self.log_task_options = log_column(
+            options[layout.project_of_option[graph.task_option_start]]
+        )
+        self.log_others = column(np.log(np.maximum(options - 1, 1))[self.project_of_row])
+        self.prior_total = column((layout.tasks_of_project + options)[layout.project_of_option])
+        self.option_tasks = column(layout.tasks_of_project[layout.project_of_option])
+        self.project_count = column(
+            np.bincount(layout.project_of_worker, graph.workers.degree, minlength=len(options))
+        )
+        kinds = np.bincount(layout.pooled_truth, minlength=layout.num_pooled_truths)
+        self.kinds_of_pooled = column(kinds[layout.pooled_truth])

@@ -1,7 +1,7 @@
 """Where the unrolled model keeps its states: candidates of tasks, rows of (worker, answer) pairs.
 
 Letters: E annotations, T tasks, W workers, K option rows, P distinct (worker, option) pairs,
-C candidates, Q rows, J projects.
+C candidates, Q rows, J components.
 
 A project with few options is `dense`: every option is a candidate of every task, and a pair
 (worker, answered option) has one row per true option. A project with many is `tied`: only options
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.graph import AnnotationGraph, IntArray
+from crowdfm_core.union_find import smallest_connected_task
 
 __all__ = ["MAX_DENSE_OPTIONS", "CandidateGraph"]
 
@@ -28,12 +29,18 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CandidateGraph:
-    """Index arrays over one batch; sums over groups are the only way states meet."""
+    """Index arrays over one batch; sums over groups are the only way states meet.
+
+    Nothing is summed beyond a component (a connected part of the graph), so that components score
+    the same together and apart.
+    """
 
     graph: AnnotationGraph
     candidate_start: IntArray  # [T+1] first candidate of each task
     candidate_task: IntArray  # [C]
     candidate_option: IntArray  # [C] option row
+    candidate_group: IntArray  # [C] group (component, option)
+    component_of_group: IntArray  # component of each such group
     task_is_tied: npt.NDArray[np.bool_]  # [T]
     votes: FloatArray  # [C] answers of the task equal to the candidate
     row_start: IntArray  # [P+1] first row of each pair
@@ -43,57 +50,56 @@ class CandidateGraph:
     row_worker: IntArray  # [Q]
     row_truth: IntArray  # [Q] group (worker, true option), or (worker, same or other)
     num_truths: int
-    row_pooled: IntArray  # [Q] group (answer, true option) of the project, or (same or other)
-    pooled_truth: IntArray  # group of a pooled one: (project, true option), or project
+    row_pooled: IntArray  # [Q] group (answer, true option) of the component, or (same or other)
+    pooled_truth: IntArray  # group of a pooled one: (component, true option), or component
     num_pooled_truths: int
-    project_of_option: IntArray  # [K]
-    project_of_worker: IntArray  # [W]
-    tasks_of_project: FloatArray  # [J]
-    options_of_project: FloatArray  # [J]
+    kinds_of_pooled: FloatArray  # answers that a pooled one is one of: options, or 2 if tied
+    component_of_task: IntArray  # [T]
+    component_of_worker: IntArray  # [W]
+    options_of_component: FloatArray  # [J] options of the whole project
 
     @classmethod
     def of(
         cls, graph: AnnotationGraph, *, max_dense_options: int = MAX_DENSE_OPTIONS
     ) -> CandidateGraph:
         """Lay out the states of a batch; projects with more options than that are tied."""
-        start, end = graph.task_option_start, graph.task_option_end
-        first, project_of_task = np.unique(start, return_inverse=True)
-        num_options = np.zeros(len(first), np.int64)
-        num_options[project_of_task] = end - start
+        of_task, of_worker = _components(graph)
+        num_components = int(max(of_task.max(initial=-1), of_worker.max(initial=-1))) + 1
+        num_options = np.zeros(num_components, np.int64)
+        num_options[of_task] = graph.task_option_end - graph.task_option_start
+        first_option = np.zeros(num_components, np.int64)
+        first_option[of_task] = graph.task_option_start
         is_tied = num_options > max_dense_options
-        project_of_option = np.zeros(graph.num_option_rows, np.int32)
-        marks = np.searchsorted(first, np.arange(graph.num_option_rows), side="right") - 1
-        project_of_option[:] = np.maximum(marks, 0)
 
-        candidates = _candidates(graph, is_tied[project_of_task])
+        candidates = _candidates(graph, is_tied[of_task])
+        task, option = candidates["candidate_task"], candidates["candidate_option"]
+        groups, candidate_group = _grouped(of_task[task], option, graph.num_option_rows)
+
         pair_worker, pair_option = graph.workers.pair_centre, graph.workers.pair_option
-        pair_project = project_of_option[pair_option]
-        per_pair = np.where(is_tied, 2, num_options)[pair_project]
+        pair_component = of_worker[pair_worker]
+        per_pair = np.where(is_tied, 2, num_options)[pair_component]
         row_start = _offsets(per_pair)
         row_pair = np.repeat(np.arange(len(pair_option), dtype=np.int32), per_pair)
         place = np.arange(row_start[-1]) - row_start[row_pair]  # true option, or 0 same, 1 other
-        row_project = pair_project[row_pair]
-        row_tied = is_tied[row_project]
-        answer = pair_option[row_pair] - first[row_project]
+        row_component = pair_component[row_pair]
+        row_tied = is_tied[row_component]
+        answer = pair_option[row_pair] - first_option[row_component]
         row_worker = pair_worker[row_pair]
+        truth_start = _offsets(np.where(is_tied, 2, num_options)[of_worker])
 
-        project_of_worker = np.zeros(graph.num_workers, np.int32)
-        project_of_worker[pair_worker] = pair_project
-        kinds = np.where(is_tied, 2, num_options)
-        truth_start = _offsets(kinds[project_of_worker])
-        pooled_start = _offsets(np.where(is_tied, 2, num_options * num_options))
-        pooled_truths = np.where(is_tied, 1, num_options)
-        pooled_truth_start = _offsets(pooled_truths)
-        within = np.where(row_tied, place, answer * num_options[row_project] + place)
-        pooled_project = np.repeat(np.arange(len(first)), np.diff(pooled_start))
-        pooled_place = np.arange(pooled_start[-1]) - pooled_start[pooled_project]
-        pooled_truth = (
-            pooled_truth_start[pooled_project] + pooled_place % pooled_truths[pooled_project]
-        )
+        # (answer, true option) of a dense component, or same and other of a tied one.
+        kinds = int(max(max_dense_options, 2))
+        within = np.where(row_tied, place, answer * kinds + place)
+        pooled, row_pooled = _grouped(row_component, within, kinds * kinds)
+        pooled_component = pooled // (kinds * kinds)
+        true_place = np.where(is_tied[pooled_component], 0, pooled % kinds)
+        truths, pooled_truth = _grouped(pooled_component, true_place, kinds)
         return cls(
             graph=graph,
             **candidates,
-            task_is_tied=is_tied[project_of_task],
+            candidate_group=candidate_group,
+            component_of_group=(groups // max(graph.num_option_rows, 1)).astype(np.int32),
+            task_is_tied=is_tied[of_task],
             row_start=row_start,
             row_pair=row_pair,
             row_is_same=np.where(row_tied, place == 0, place == answer).astype(np.float64),
@@ -101,13 +107,13 @@ class CandidateGraph:
             row_worker=row_worker,
             row_truth=(truth_start[row_worker] + place).astype(np.int32),
             num_truths=int(truth_start[-1]),
-            row_pooled=(pooled_start[row_project] + within).astype(np.int32),
-            pooled_truth=pooled_truth.astype(np.int32),
-            num_pooled_truths=int(pooled_truth_start[-1]),
-            project_of_option=project_of_option,
-            project_of_worker=project_of_worker,
-            tasks_of_project=np.bincount(project_of_task, minlength=len(first)).astype(float),
-            options_of_project=num_options.astype(float),
+            row_pooled=row_pooled,
+            pooled_truth=pooled_truth,
+            num_pooled_truths=len(truths),
+            kinds_of_pooled=np.where(is_tied, 2, num_options)[pooled_component].astype(float),
+            component_of_task=of_task,
+            component_of_worker=of_worker,
+            options_of_component=num_options.astype(float),
         )
 
     @property
@@ -194,6 +200,30 @@ def _candidates(graph: AnnotationGraph, is_tied: npt.NDArray[np.bool_]) -> dict[
         "candidate_option": option.astype(np.int32),
         "votes": votes,
     }
+
+
+def _components(graph: AnnotationGraph) -> tuple[IntArray, IntArray]:
+    """Component of every task [T] and worker [W], numbered by their first task; a task without
+    annotations is one of its own, workers without any share the last number."""
+    side = graph.tasks
+    task = np.repeat(side.pair_centre, np.diff(side.entry_start))
+    smallest = smallest_connected_task(
+        task, side.neighbour, num_tasks=graph.num_tasks, num_workers=graph.num_workers
+    )
+    root = np.arange(graph.num_tasks)
+    root[task] = smallest[side.neighbour]
+    roots = np.unique(root)
+    # The root of a worker without annotations is past all tasks.
+    of_worker = np.minimum(np.searchsorted(roots, smallest), max(len(roots) - 1, 0))
+    return np.searchsorted(roots, root).astype(np.int32), of_worker.astype(np.int32)
+
+
+def _grouped(
+    major: npt.NDArray[Any], minor: npt.NDArray[Any], num_minor: int
+) -> tuple[npt.NDArray[np.int64], IntArray]:
+    """Distinct major * num_minor + minor in order, and the place of every row among them."""
+    keys, place = np.unique(major.astype(np.int64) * num_minor + minor, return_inverse=True)
+    return keys, place.astype(np.int32)
 
 
 def _offsets(counts: npt.NDArray[Any]) -> IntArray:

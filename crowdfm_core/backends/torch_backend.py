@@ -37,6 +37,7 @@ class TorchOps:
     ) -> None:
         self.device = torch.device(device)
         self.dtype = dtype
+        self.uses_loops = self.device.type == "cpu"
         # Copied once per batch, not once per layer; the two sides of the present batch are kept.
         self._indices: list[tuple[Side, dict[str, torch.Tensor]]] = []
         self._moved_indices: dict[int, tuple[IntArray, torch.Tensor]] = {}
@@ -52,7 +53,7 @@ class TorchOps:
 
     def pair_scores(self, z: torch.Tensor, tables: torch.Tensor, side: Side) -> torch.Tensor:
         """See `Operations.pair_scores`."""
-        if self.device.type == "cpu":
+        if self.uses_loops:
             scores: torch.Tensor = PairScores.apply(z, tables, side)
             return scores
         return _segment_pair_scores(z, tables, self._index(side))
@@ -68,7 +69,7 @@ class TorchOps:
         neighbours: Side,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """See `Operations.attention`; the options get no gradient, as they are drawn."""
-        if self.device.type == "cpu":
+        if self.uses_loops:
             log_sum, z_sum, option_sum = Attention.apply(
                 queries, z, options, centre_bias, neighbour_bias, centres, neighbours
             )
@@ -107,14 +108,14 @@ class TorchOps:
 
     def take(self, x: torch.Tensor, index: IntArray) -> torch.Tensor:
         """See `Operations.take`."""
-        if self.device.type == "cpu":
+        if self.uses_loops:
             rows: torch.Tensor = Take.apply(x, index)
             return rows
         return x.index_select(0, self._moved(index))
 
     def sum_by(self, x: torch.Tensor, group: IntArray, num_groups: int) -> torch.Tensor:
         """See `Operations.sum_by`."""
-        if self.device.type == "cpu":
+        if self.uses_loops:
             sums: torch.Tensor = SumBy.apply(x, group, num_groups)
             return sums
         return x.new_zeros((num_groups, x.shape[1])).index_add(0, self._moved(group), x)
@@ -122,7 +123,7 @@ class TorchOps:
     def group_max(self, x: torch.Tensor, start: IntArray) -> torch.Tensor:
         """See `Operations.group_max`."""
         x = x.detach()
-        if self.device.type == "cpu":
+        if self.uses_loops:
             return torch.from_numpy(candidate_kernels.group_max(as_array(x), start))
         group = self._moved(np.repeat(np.arange(len(start) - 1), np.diff(start)))
         top = x.new_full((len(start) - 1, x.shape[1]), -torch.inf)
@@ -130,7 +131,7 @@ class TorchOps:
 
     def rows_to_candidates(self, rows: torch.Tensor, layout: CandidateGraph) -> torch.Tensor:
         """See `Operations.rows_to_candidates`."""
-        if self.device.type == "cpu":
+        if self.uses_loops:
             sums: torch.Tensor = AlongAnnotations.apply(rows, layout, True)
             return sums
         row, candidate = self._links(layout)
@@ -139,7 +140,7 @@ class TorchOps:
 
     def candidates_to_rows(self, candidates: torch.Tensor, layout: CandidateGraph) -> torch.Tensor:
         """See `Operations.candidates_to_rows`."""
-        if self.device.type == "cpu":
+        if self.uses_loops:
             sums: torch.Tensor = AlongAnnotations.apply(candidates, layout, False)
             return sums
         row, candidate = self._links(layout)

@@ -21,17 +21,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.models.answer_statistics import FLOOR, AnswerStatistics, answer_statistics
 from crowdfm_core.models.operations import Array, Operations
+from crowdfm_core.models.unrolled_sizes import BatchSizes
 
 __all__ = ["UnrolledConfig", "UnrolledModel", "UnrolledOutputs"]
 
 Tensors = dict[str, Array]
 
 _CLIP = 10.0  # log posteriors below -10 say no more than -10 does
-_FLOOR = 1e-6
 
 _TASK_START = 5  # features of a candidate and of a row that the states start from
 _ROW_START = 6
@@ -118,14 +117,15 @@ class UnrolledModel:
 
     def run(self, layout: CandidateGraph) -> UnrolledOutputs:
         """Run all layers over one batch."""
-        sizes = _Sizes(layout, self.ops)
+        sizes = BatchSizes(layout, self.ops)
         tasks, rows = self._start(sizes)
         logits = []
-        log_posterior = self.ops.log(sizes.vote_share + _FLOOR)
+        log_posterior = self.ops.log(sizes.vote_share + FLOOR)
         posterior = sizes.vote_share
         for layer in range(self.config.layers):
             learned = self._sums(layer, sizes, tasks, posterior)
-            statistics = self._statistics(layer, sizes, learned[:, -1:])
+            smoothing = self.ops.exp(self.tensors["smoothing.log"][layer])
+            statistics = answer_statistics(self.ops, sizes, smoothing, learned[:, -1:])
             rows = self._update_rows(layer, sizes, rows, learned, statistics)
             tasks = self._update_tasks(layer, sizes, tasks, rows, posterior, statistics)
             logits.append(self._logits(tasks))
@@ -134,7 +134,7 @@ class UnrolledModel:
         workers, embedded = self._embed(sizes, tasks, rows, posterior, log_posterior)
         return UnrolledOutputs(logits, log_posterior, workers, embedded)
 
-    def _start(self, sizes: _Sizes) -> tuple[Array, Array]:
+    def _start(self, sizes: BatchSizes) -> tuple[Array, Array]:
         ops = self.ops
         task = ops.concat(
             [
@@ -142,7 +142,7 @@ class UnrolledModel:
                 ops.log(1 + sizes.votes),
                 sizes.lead,
                 ops.take(sizes.log_answers, sizes.layout.candidate_task),
-                ops.take(sizes.log_options, sizes.project_of_candidate),
+                ops.take(sizes.log_options, sizes.component_of_candidate),
             ]
         )
         row = ops.concat(
@@ -152,7 +152,7 @@ class UnrolledModel:
                 sizes.log_row_count,
                 ops.take(sizes.log_worker_count, sizes.layout.row_worker),
                 sizes.row_count / ops.take(sizes.worker_count, sizes.layout.row_worker),
-                ops.take(sizes.log_options, sizes.project_of_row),
+                ops.take(sizes.log_options, sizes.component_of_row),
             ]
         )
         return self._two_layers("start.task", task), self._two_layers("start.row", row)
@@ -173,7 +173,7 @@ class UnrolledModel:
     def _times(self, name: str, layer: int, x: Array) -> Array:
         return self.ops.rows_times(x, self.tensors[f"{name}.weight"][layer])
 
-    def _sums(self, layer: int, sizes: _Sizes, tasks: Array, posterior: Array) -> Array:
+    def _sums(self, layer: int, sizes: BatchSizes, tasks: Array, posterior: Array) -> Array:
         """Sums over each row's annotations: of values of the tasks [Q, D], and of p [Q, 1]."""
         width = self.config.width
         values = self._times("value", layer, self._norm("value", layer, tasks))
@@ -181,42 +181,13 @@ class UnrolledModel:
         values = self.ops.concat([values[:, :width] + posterior * certain, posterior])
         return self.ops.candidates_to_rows(values, sizes.layout)
 
-    def _statistics(self, layer: int, sizes: _Sizes, expected: Array) -> _Statistics:
-        """Log confusions [Q, 1] from the expected counts of this layer."""
-        ops, layout = self.ops, sizes.layout
-        smoothing = ops.exp(self.tensors["smoothing.log"][layer])
-        pooled = ops.sum_by(expected, layout.row_pooled, len(layout.pooled_truth))
-        pooled_total = ops.sum_by(pooled, layout.pooled_truth, layout.num_pooled_truths)
-        kinds = ops.take(sizes.kinds_of_pooled, layout.row_pooled)
-        share = (ops.take(pooled, layout.row_pooled) + smoothing[2]) / (
-            ops.take(ops.take(pooled_total, layout.pooled_truth), layout.row_pooled)
-            + smoothing[2] * kinds
-        )
-        per_truth = ops.take(
-            ops.sum_by(expected, layout.row_truth, layout.num_truths), layout.row_truth
-        )
-        worker_total = ops.take(sizes.worker_count, layout.row_worker)
-        # A tied worker has one confusion for all answers: same or other.
-        count = expected + sizes.is_tied * (per_truth - expected)
-        total = per_truth + sizes.is_tied * (worker_total - per_truth)
-        spread = sizes.is_tied * (1 - sizes.is_same) * sizes.log_others
-        confusion = (count + smoothing[0] * share) / (total + smoothing[0])
-        right = ops.sum_by(expected * sizes.is_same, layout.row_worker, len(sizes.worker_count))
-        crowd = ops.sum_by(right, layout.project_of_worker, len(sizes.log_options)) + 1
-        crowd = crowd / (sizes.project_count + 2)
-        accuracy = (right + smoothing[1] * ops.take(crowd, layout.project_of_worker)) / (
-            sizes.worker_count + smoothing[1]
-        )
-        own = ops.take(accuracy, layout.row_worker)
-        coin = sizes.is_same * own + (1 - sizes.is_same) * (1 - own)
-        return _Statistics(
-            expected=expected,
-            confusion=ops.log(confusion + _FLOOR) - spread,
-            coin=ops.log(coin + _FLOOR) - (1 - sizes.is_same) * sizes.log_others,
-        )
-
     def _update_rows(
-        self, layer: int, sizes: _Sizes, rows: Array, learned: Array, statistics: _Statistics
+        self,
+        layer: int,
+        sizes: BatchSizes,
+        rows: Array,
+        learned: Array,
+        statistics: AnswerStatistics,
     ) -> Array:
         ops, layout, width = self.ops, sizes.layout, self.config.width
         normed = self._norm("row", layer, rows)
@@ -255,20 +226,20 @@ class UnrolledModel:
     def _update_tasks(
         self,
         layer: int,
-        sizes: _Sizes,
+        sizes: BatchSizes,
         tasks: Array,
         rows: Array,
         posterior: Array,
-        statistics: _Statistics,
+        statistics: AnswerStatistics,
     ) -> Array:
         ops, layout, width = self.ops, sizes.layout, self.config.width
         messages = self._times("message", layer, self._norm("message", layer, rows))
         sums = ops.rows_to_candidates(
             ops.concat([messages, statistics.confusion, statistics.coin]), layout
         )
-        prior = ops.sum_by(posterior, layout.candidate_option, len(sizes.project_of_option))
+        prior = ops.sum_by(posterior, layout.candidate_group, len(layout.component_of_group))
         log_prior = ops.log((prior + 1) / sizes.prior_total)
-        log_prior = ops.take(log_prior, layout.candidate_option)
+        log_prior = ops.take(log_prior, layout.candidate_group)
         root = ops.take(sizes.root_answers, layout.candidate_task)
         classical = []
         for column in (width, width + 1):
@@ -293,13 +264,13 @@ class UnrolledModel:
         ]
         mean = ops.sum_by(normed, layout.candidate_task, len(sizes.answers)) / sizes.candidates
         mean = ops.concat([mean, sizes.log_answers, sizes.log_task_options])
-        option = ops.sum_by(normed, layout.candidate_option, len(sizes.project_of_option))
+        option = ops.sum_by(normed, layout.candidate_group, len(layout.component_of_group))
         hidden = (
             self._times("task.own", layer, ops.concat(features))
             + ops.take(self._times("task.mean", layer, mean), layout.candidate_task)
             + ops.take(
                 self._times("task.option", layer, option / sizes.option_tasks),
-                layout.candidate_option,
+                layout.candidate_group,
             )
         )
         return tasks + self._finish("task", layer, hidden)
@@ -318,7 +289,7 @@ class UnrolledModel:
         )
         return self.ops.rows_times(normed, tensors["output.weight"])
 
-    def _log_softmax(self, sizes: _Sizes, logits: Array) -> Array:
+    def _log_softmax(self, sizes: BatchSizes, logits: Array) -> Array:
         ops, layout = self.ops, sizes.layout
         top = ops.group_max(logits, layout.candidate_start)
         logits = logits - ops.take(top, layout.candidate_task)
@@ -326,7 +297,7 @@ class UnrolledModel:
         return logits - ops.take(ops.log(total), layout.candidate_task)
 
     def _embed(
-        self, sizes: _Sizes, tasks: Array, rows: Array, posterior: Array, log_posterior: Array
+        self, sizes: BatchSizes, tasks: Array, rows: Array, posterior: Array, log_posterior: Array
     ) -> tuple[Array, Array]:
         """What read-outs see: means of the states, and how sure the model is."""
         ops, layout = self.ops, sizes.layout
@@ -364,73 +335,3 @@ class UnrolledModel:
             ]
         )
         return workers, embedded
-
-
-@dataclass(frozen=True)
-class _Statistics:
-    """expected: counts n[w,o,k]; log probabilities of the answer given the truth; all [Q, 1]."""
-
-    expected: Array
-    confusion: Array
-    coin: Array
-
-
-class _Sizes:
-    """Counts of one batch as columns of the backend, and their logarithms."""
-
-    def __init__(self, layout: CandidateGraph, ops: Operations) -> None:
-        graph = layout.graph
-
-        def column(values: np.ndarray) -> Array:
-            return ops.array(np.asarray(values, float)[:, None])
-
-        def log_column(values: np.ndarray) -> Array:
-            return column(np.log1p(values))
-
-        self.layout = layout
-        answers = np.asarray(graph.tasks.degree, float)
-        task_of = layout.candidate_task
-        share = layout.votes / np.maximum(answers, 1)[task_of]
-        top = np.zeros(len(answers))
-        np.maximum.at(top, task_of, share)
-        self.votes = column(layout.votes)
-        self.vote_share = column(share)
-        self.lead = column(share - top[task_of])
-        self.answers = column(np.maximum(answers, 1))
-        self.root_answers = column(np.sqrt(np.maximum(answers, 1)))
-        self.log_answers = log_column(answers)
-        self.candidates = column(np.diff(layout.candidate_start))
-
-        row_count = np.diff(graph.workers.entry_start)[layout.row_pair].astype(float)
-        worker_count = np.maximum(np.asarray(graph.workers.degree, float), 1)
-        self.is_same = column(layout.row_is_same)
-        self.is_tied = column(layout.row_is_tied)
-        self.row_count = column(row_count)
-        self.row_root = column(np.sqrt(row_count + 1))
-        self.log_row_count = log_column(row_count)
-        self.worker_count = column(worker_count)
-        self.log_worker_count = log_column(worker_count)
-        of_worker = worker_count[layout.row_worker]
-        # A worker who is known from few answers says little about the crowd.
-        trust = row_count / of_worker * of_worker / (of_worker + 5)
-        self.row_trust = column(trust)
-        pooled = len(layout.pooled_truth)
-        self.pooled_trust = column(np.bincount(layout.row_pooled, trust, pooled) + 1e-3)
-        self.truth_count = column(np.bincount(layout.row_truth, row_count, layout.num_truths) + 1)
-
-        options = layout.options_of_project
-        self.project_of_option = layout.project_of_option
-        self.project_of_row = layout.project_of_worker[layout.row_worker]
-        self.project_of_candidate = layout.project_of_option[layout.candidate_option]
-        self.log_options = log_column(options)
-        self.log_task_options = log_column(
-            options[layout.project_of_option[graph.task_option_start]]
-        )
-        self.log_others = column(np.log(np.maximum(options - 1, 1))[self.project_of_row])
-        self.prior_total = column((layout.tasks_of_project + options)[layout.project_of_option])
-        self.option_tasks = column(layout.tasks_of_project[layout.project_of_option])
-        self.project_count = column(
-            np.bincount(layout.project_of_worker, graph.workers.degree, minlength=len(options))
-        )
-        kinds = np.bincount(layout.pooled_truth, minlength=layout.num_pooled_truths)
-        self.kinds_of_pooled = column(kinds[layout.pooled_truth])

@@ -1,0 +1,71 @@
+"""Counts of one batch that the unrolled model's features are made of.
+
+Letters: see candidates.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.models.operations import Array, Operations
+
+__all__ = ["BatchSizes"]
+
+
+class BatchSizes:
+    """Counts of one batch as columns of the backend, and their logarithms."""
+
+    def __init__(self, layout: CandidateGraph, ops: Operations) -> None:
+        graph = layout.graph
+
+        def column(values: np.ndarray) -> Array:
+            return ops.array(np.asarray(values, float)[:, None])
+
+        def log_column(values: np.ndarray) -> Array:
+            return column(np.log1p(values))
+
+        self.layout = layout
+        answers = np.asarray(graph.tasks.degree, float)
+        task_of = layout.candidate_task
+        share = layout.votes / np.maximum(answers, 1)[task_of]
+        top = np.zeros(len(answers))
+        np.maximum.at(top, task_of, share)
+        self.votes = column(layout.votes)
+        self.vote_share = column(share)
+        self.lead = column(share - top[task_of])
+        self.answers = column(np.maximum(answers, 1))
+        self.root_answers = column(np.sqrt(np.maximum(answers, 1)))
+        self.log_answers = log_column(answers)
+        self.candidates = column(np.diff(layout.candidate_start))
+
+        row_count = np.diff(graph.workers.entry_start)[layout.row_pair].astype(float)
+        worker_count = np.maximum(np.asarray(graph.workers.degree, float), 1)
+        self.is_same = column(layout.row_is_same)
+        self.is_tied = column(layout.row_is_tied)
+        self.row_count = column(row_count)
+        self.row_root = column(np.sqrt(row_count + 1))
+        self.log_row_count = log_column(row_count)
+        self.worker_count = column(worker_count)
+        self.log_worker_count = log_column(worker_count)
+        of_worker = worker_count[layout.row_worker]
+        # A worker who is known from few answers says little about the crowd.
+        trust = row_count / (of_worker + 5)
+        self.row_trust = column(trust)
+        pooled = len(layout.pooled_truth)
+        self.pooled_trust = column(np.bincount(layout.row_pooled, trust, pooled) + 1e-3)
+        self.truth_count = column(np.bincount(layout.row_truth, row_count, layout.num_truths) + 1)
+
+        options = layout.options_of_component
+        self.component_of_row = layout.component_of_worker[layout.row_worker]
+        self.component_of_candidate = layout.component_of_task[task_of]
+        self.log_options = log_column(options)
+        self.log_task_options = log_column(options[layout.component_of_task])
+        self.log_others = column(np.log(np.maximum(options - 1, 1))[self.component_of_row])
+        tasks = np.bincount(layout.component_of_task, minlength=len(options))
+        self.prior_total = column((tasks + options)[layout.component_of_group])
+        self.option_tasks = column(tasks[layout.component_of_group])
+        self.component_count = column(
+            np.bincount(layout.component_of_worker, graph.workers.degree, minlength=len(options))
+        )
+        self.kinds_of_pooled = column(layout.kinds_of_pooled)

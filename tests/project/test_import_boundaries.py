@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 # Where torch may be imported inside the core; everything else must work without it.
-TORCH_ALLOWED = ("crowdfm_core/backends/torch_backend.py", "crowdfm_core/pretraining/")
+TORCH_ALLOWED = ("crowdfm_core/backends/torch_", "crowdfm_core/pretraining/")
 
 # Makes an import of torch fail as it does where torch is not installed.
 WITHOUT_TORCH = """

@@ -19,6 +19,7 @@ _COMMANDS = {
     "nightly": ("jobs.nightly", "main", "label a lake of annotations into Delta tables (Spark)"),
     "score": ("jobs.cli", "score", "label one file, without Spark and without configuration"),
     "demo-lake": ("jobs.cli", "demo_lake", "write a synthetic lake to try the nightly job on"),
+    "simulate": ("crowdfm_core.simulation_checks.commands", "main", "check the simulator"),
     "pretrain": ("crowdfm_core.pretraining.__main__", "main", "train frozen weights (needs torch)"),
 }
 

@@ -1,6 +1,6 @@
 """Majority voting: the option that most annotations of a task name.
 
-Letters: E annotations, T tasks, P distinct (task, option) pairs.
+Letters: E annotations, T tasks, W workers, K options, P distinct (task, option) pairs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Votes", "count_votes"]
+from crowdfm_core.methods.answers import Answers, MethodResult
+
+__all__ = ["Votes", "count_votes", "majority_vote"]
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -63,3 +65,17 @@ def count_votes(task_index: IntArray, option_index: IntArray, *, num_tasks: int)
         pair_option=(keys % width).astype(np.int32),
         pair_votes=votes.astype(np.int32),
     )
+
+
+def majority_vote(answers: Answers) -> MethodResult:
+    """Share of a task's answers that each option has; the label is the option with the most.
+
+    worker_score: share of the worker's answers that equal the label, in [0, 1]; where labels tie,
+    a winner counts 1 / (number of winners).
+    """
+    answers = answers.in_order()
+    shares = answers.vote_shares()
+    won = shares == shares.max(axis=1, keepdims=True)
+    credit = won / won.sum(axis=1, keepdims=True)
+    agreed = answers.sum_per_worker(answers.own_values(credit))
+    return MethodResult.of(answers, shares, agreed / np.maximum(answers.answers_per_worker(), 1))

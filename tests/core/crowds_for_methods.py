@@ -1,0 +1,86 @@
+"""Drawn crowds, and the same crowds as frames for Crowd-Kit, for the tests of the methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hypothesis import strategies as st
+
+from crowdfm_core.methods.answers import Answers, Floats, MethodResult
+from crowdfm_core.simulation import DawidSkeneCrowds, GladCrowds, OneCoinCrowds, Shape
+from crowdfm_core.simulation.crowd import SimulatedCrowd
+
+WORLDS = {
+    "dawid_skene": DawidSkeneCrowds,
+    "one_coin": OneCoinCrowds,
+    "glad": GladCrowds,
+}
+
+# (task, worker, option): two reliable workers, one who answers at random, one who inverts.
+TINY = Answers(
+    task_index=np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 4], np.int32),
+    worker_index=np.array([0, 1, 2, 0, 1, 3, 0, 2, 3, 1, 2, 0, 1, 3], np.int32),
+    option_index=np.array([0, 0, 1, 1, 1, 0, 2, 0, 1, 2, 2, 0, 1, 0], np.int32),
+    num_tasks=5,
+    num_workers=4,
+    num_options=3,
+)
+
+
+def drawn(world: str, *, options: int = 3, tasks: int = 300, seed: int = 5) -> SimulatedCrowd:
+    """A crowd of 25 workers with 6 answers a task."""
+    shape = Shape.exact(tasks=tasks, workers=25, options=options, answers_per_task=6)
+    crowd: SimulatedCrowd = WORLDS[world](shape=shape, strength=(0.4, 0.4)).sample(
+        np.random.default_rng(seed)
+    )
+    return crowd
+
+
+def answers_of(crowd: SimulatedCrowd) -> Answers:
+    return Answers(
+        task_index=crowd.task_index,
+        worker_index=crowd.worker_index,
+        option_index=crowd.option_index,
+        num_tasks=crowd.num_tasks,
+        num_workers=crowd.num_workers,
+        num_options=crowd.num_options,
+    )
+
+
+def frame_of(answers: Answers) -> pd.DataFrame:
+    """The columns that Crowd-Kit expects."""
+    return pd.DataFrame(
+        {
+            "task": answers.task_index,
+            "worker": answers.worker_index,
+            "label": answers.option_index,
+        }
+    )
+
+
+def probabilities_of(result: MethodResult) -> Floats:
+    assert result.probabilities is not None
+    return result.probabilities
+
+
+def agreement(result: MethodResult, other: pd.Series[Any] | None) -> float:
+    """Share of tasks with the same label, where the first option stands out by 1e-6."""
+    assert other is not None
+    ranked = np.sort(probabilities_of(result), axis=1)
+    clear = ranked[:, -1] - ranked[:, -2] > 1e-6
+    return float((result.label == other.sort_index().to_numpy())[clear].mean())
+
+
+@st.composite
+def wild_answers(draw: st.DrawFn) -> Answers:
+    """Any small project: gaps, repeated rows, one option, no annotation at all."""
+    tasks, workers = draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    options, rows = draw(st.integers(1, 4)), draw(st.integers(0, 25))
+
+    def index(bound: int) -> np.ndarray:
+        values = draw(st.lists(st.integers(0, bound - 1), min_size=rows, max_size=rows))
+        return np.array(values, np.int32)
+
+    return Answers(index(tasks), index(workers), index(options), tasks, workers, options)

@@ -1,0 +1,128 @@
+"""What holds for every method of the registry, and the registry itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from crowdfm_core.errors import ScoringError
+from crowdfm_core.methods.answers import Answers
+from crowdfm_core.methods.registry import METHODS, aggregate
+from tests.core.crowds_for_methods import TINY, answers_of, drawn, probabilities_of, wild_answers
+
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def shuffled(answers: Answers, seed: int) -> Answers:
+    order = np.random.default_rng(seed).permutation(len(answers.task_index))
+    return replace(
+        answers,
+        task_index=answers.task_index[order],
+        worker_index=answers.worker_index[order],
+        option_index=answers.option_index[order],
+    )
+
+
+@every_method
+@settings(max_examples=60, deadline=None)
+@given(answers=wild_answers())
+def test_any_project_gets_probabilities_and_labels(name: str, answers: Answers) -> None:
+    result = aggregate(name, answers)
+    answered = answers.answers_per_task() > 0
+    assert result.label.dtype == np.int32
+    assert (result.label[~answered] == -1).all()
+    assert ((result.label[answered] >= 0) & (result.label[answered] < answers.num_options)).all()
+    probabilities = probabilities_of(result)
+    assert probabilities.shape == (answers.num_tasks, answers.num_options)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-9)
+    assert (probabilities >= 0.0).all()
+    assert (np.isfinite(result.worker_score) == (answers.answers_per_worker() > 0)).all()
+
+
+@every_method
+def test_order_of_rows_leaves_no_trace(name: str) -> None:
+    answers = answers_of(drawn("dawid_skene"))
+    first, second = aggregate(name, answers), aggregate(name, shuffled(answers, 3))
+    np.testing.assert_array_equal(probabilities_of(first), probabilities_of(second))
+    np.testing.assert_array_equal(first.label, second.label)
+    np.testing.assert_array_equal(first.worker_score, second.worker_score)
+    assert first.iterations == second.iterations
+
+
+@every_method
+def test_renamed_options_rename_the_labels(name: str) -> None:
+    if METHODS[name].uses_seed:
+        pytest.skip("its random start is drawn per option")
+    answers = answers_of(drawn("one_coin", options=4))
+    renamed = np.array([2, 0, 3, 1], np.int32)
+    first = aggregate(name, answers)
+    second = aggregate(name, replace(answers, option_index=renamed[answers.option_index]))
+    expected = probabilities_of(first)
+    np.testing.assert_allclose(probabilities_of(second)[:, renamed], expected, atol=1e-6)
+
+
+@every_method
+def test_unanimous_answers_are_the_labels(name: str) -> None:
+    truth = np.arange(40, dtype=np.int32) % 3
+    answers = Answers(
+        task_index=np.repeat(np.arange(40, dtype=np.int32), 5),
+        worker_index=np.tile(np.arange(5, dtype=np.int32), 40),
+        option_index=np.repeat(truth, 5),
+        num_tasks=40,
+        num_workers=5,
+        num_options=3,
+    )
+    result = aggregate(name, answers)
+    np.testing.assert_array_equal(result.label, truth)
+    assert result.converged
+
+
+@every_method
+def test_good_workers_score_above_bad_ones(name: str) -> None:
+    crowd = drawn("one_coin", seed=8)
+    result = aggregate(name, answers_of(crowd))
+    right = crowd.option_index == crowd.true_option[crowd.task_index]
+    accuracy = np.bincount(crowd.worker_index, right) / np.bincount(crowd.worker_index)
+    assert np.corrcoef(result.worker_score, accuracy)[0, 1] > 0.8
+
+
+def test_unknown_method_is_refused_with_the_list() -> None:
+    with pytest.raises(ScoringError, match=r"expected a method of majority_vote, .*got 'mv'"):
+        aggregate("mv", TINY)
+
+
+def test_too_large_matrices_are_refused_with_a_way_out() -> None:
+    nothing = np.zeros(0, np.int32)
+    answers = Answers(nothing, nothing, nothing, 10, 2_000, 1_000)
+    with pytest.raises(ScoringError, match=r"44\.7 GiB, the limit is 4\.0 GiB; use majority_vote"):
+        aggregate("dawid_skene", answers)
+    with pytest.raises(ScoringError, match=r"the limit is 0\.0 GiB; raise max_bytes"):
+        aggregate("majority_vote", TINY, max_bytes=10)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task_index": TINY.task_index[1:]}, "of one length, got 13, 14, 14"),
+        ({"num_tasks": 4}, r"task_index in 0\.\.3, got 0\.\.4"),
+        ({"worker_index": TINY.worker_index - 1}, r"worker_index in 0\.\.3, got -1\.\.2"),
+        ({"num_options": 0}, "num_options >= 1, got 0"),
+    ],
+)
+def test_wrong_arrays_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ScoringError, match=message):
+        replace(TINY, **change)  # type: ignore[arg-type]
+
+
+def test_order_is_by_task_worker_and_option() -> None:
+    ordered = shuffled(TINY, 1).in_order()
+    rows = list(zip(ordered.task_index, ordered.worker_index, ordered.option_index, strict=True))
+    assert rows == sorted(zip(TINY.task_index, TINY.worker_index, TINY.option_index, strict=True))
+    np.testing.assert_array_equal(ordered.task_start(), [0, 3, 6, 9, 11, 14])
+
+
+def test_ordered_answers_are_not_copied() -> None:
+    assert TINY.in_order() is TINY

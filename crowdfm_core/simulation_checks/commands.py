@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from crowdfm_core.errors import ConfigError
 
 __all__ = ["main"]
+
+_T = TypeVar("_T")
 
 # Recipes that can be named without a path, where the project is a checkout.
 _RECIPES = Path(__file__).parents[2] / "conf" / "pretraining"
@@ -54,6 +58,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     resemblance.add_argument("--plot", type=Path, metavar="FILE", help="picture, such as .png")
     resemblance.set_defaults(run_command=_resemblance)
+
+    worlds = commands.add_parser(
+        "worlds",
+        help="frozen weights in the worlds of the classical models",
+        description="Measures frozen weights on crowds drawn from each classical model, beside "
+        "majority voting and the method that is right for that model.",
+    )
+    worlds.add_argument(
+        "--weights",
+        nargs="+",
+        default=["default"],
+        metavar="W",
+        help="folders of frozen weights (default: the shipped ones)",
+    )
+    worlds.add_argument("--worlds", nargs="+", metavar="NAME", help="by name (default: all)")
+    worlds.add_argument("--options", nargs="+", type=int, metavar="K", help="of 2, 4, 8")
+    worlds.add_argument("--answers", nargs="+", type=int, metavar="N", help="a task, of 5, 20")
+    worlds.add_argument("--crowds", type=_positive, default=20, help="drawn in each world")
+    worlds.add_argument("--seed", type=int, default=1, help="equal seeds give equal tables")
+    worlds.add_argument("--num-draws", type=_positive, default=4, help="of option vectors")
+    worlds.add_argument("--device", default="cpu", help="cpu or cuda:0")
+    worlds.add_argument(
+        "--json", type=Path, metavar="FILE", help="file for one JSON line per world and method"
+    )
+    worlds.set_defaults(run_command=_worlds)
     return parser
 
 
@@ -78,6 +107,45 @@ def _resemblance(arguments: argparse.Namespace) -> None:
         _write_json_lines(arguments.json, resemblance.json_records(samples, real))
     if arguments.plot:
         plot_samples(samples, arguments.plot)
+
+
+def _worlds(arguments: argparse.Namespace) -> None:
+    from crowdfm_core.scoring import Scorer
+    from crowdfm_core.simulation_checks import classical_worlds, world_results
+    from crowdfm_core.weights import load_weights
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    models = {
+        name: Scorer(load_weights(path), device=arguments.device, num_draws=arguments.num_draws)
+        for name, path in _short_names(arguments.weights).items()
+    }
+    cells = world_results.measure(
+        models,
+        worlds=_chosen("--worlds", arguments.worlds, classical_worlds.WORLDS),
+        options=_chosen("--options", arguments.options, classical_worlds.OPTIONS),
+        answers_per_task=_chosen("--answers", arguments.answers, classical_worlds.ANSWERS_PER_TASK),
+        crowds=arguments.crowds,
+        seed=arguments.seed,
+    )
+    sys.stdout.write(world_results.markdown(cells) + "\n")
+    if arguments.json:
+        _write_json_lines(arguments.json, world_results.json_records(cells))
+
+
+def _short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Name weights by their folder, or by the whole path where two folders share a name."""
+    names = [Path(path).name for path in paths]
+    return dict(zip(names if len(set(names)) == len(names) else paths, paths, strict=True))
+
+
+def _chosen(option: str, wanted: Sequence[_T] | None, known: Iterable[_T]) -> list[_T]:
+    """What is asked for, in the order of what is known; all of it where nothing is asked for."""
+    known = list(known)
+    unknown = [one for one in wanted or () if one not in known]
+    if unknown:
+        listed = ", ".join(map(repr, known))
+        raise ConfigError([f"expected {listed}, got {unknown[0]!r}"], where=option)
+    return [one for one in known if wanted is None or one in wanted]
 
 
 def _recipe_file(name: str) -> Path:

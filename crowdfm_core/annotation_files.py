@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crowdfm_core.csv_records import csv_fields, join_lines
 from crowdfm_core.errors import InputError
 
 __all__ = ["ROLES", "SUFFIXES", "AnnotationFile", "find_columns", "read_annotation_file"]
@@ -45,8 +46,6 @@ _WELL_KNOWN: dict[str, tuple[str, ...]] = {
 }
 ROLES = tuple(_WELL_KNOWN)
 _REQUIRED = ("task", "worker", "label")
-
-_MAX_FIELD = 1_000_000  # characters; bounds what an unclosed quote can swallow
 
 
 @dataclass
@@ -173,31 +172,19 @@ def _delimiter(header: str) -> str:
 
 
 def _records(lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str] | str, str]]:
-    """Yield (line number, fields, text) per record; fields are a reason if it cannot be read.
-
-    A quote that is never closed would swallow all that follows: then only its first line is given
-    up, and reading goes on with the next.
-    """
-    start, num_fields = 0, 0
-    csv.field_size_limit(_MAX_FIELD)
-    while start < len(lines):
-        rest = (lines[line] for line in range(start, len(lines)))
-        reader = csv.reader(rest, delimiter=delimiter, strict=True)
-        base, used = start, 0
+    """Yield (line number, fields, text) per record; fields are a reason if it cannot be read."""
+    for line, text, intact in join_lines(lines, delimiter=delimiter):
+        stripped = text.rstrip("\r\n")
+        if not intact:
+            yield line, "malformed line: a quote is never closed", stripped
+            continue
         try:
-            for record in reader:
-                text = "".join(lines[base + used : base + reader.line_num]).rstrip("\r\n")
-                num_fields = num_fields or len(record)
-                if len(record) != num_fields and reader.line_num - used > 1:
-                    raise csv.Error(f"expected {num_fields} fields, found {len(record)}")
-                if record:
-                    yield base + used + 1, record, text
-                used = reader.line_num
-            return
+            fields = csv_fields(text, delimiter=delimiter)
         except csv.Error as error:
-            start = base + used
-            yield start + 1, f"malformed line: {error}", lines[start].rstrip("\r\n")
-            start += 1
+            yield line, f"malformed line: {error}", stripped
+        else:
+            if fields:
+                yield line, fields, stripped
 
 
 def _read_json_lines(path: Path, given: Mapping[str, str]) -> AnnotationFile:

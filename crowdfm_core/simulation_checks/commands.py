@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from crowdfm_core.errors import ConfigError
+from crowdfm_core.errors import ConfigError, InputError
 
 __all__ = ["main"]
 
@@ -95,8 +95,8 @@ def _resemblance(arguments: argparse.Namespace) -> None:
     recipes = [read_recipe(_recipe_file(name)) for name in arguments.recipe]
     real = resemblance.sample_of_datasets(read_datasets(arguments.data)) if arguments.data else None
     synthetic = [
-        resemblance.sample_of_recipe(recipe, crowds=arguments.crowds, seed=arguments.seed)
-        for recipe in recipes
+        resemblance.sample_of_recipe(recipe, name, crowds=arguments.crowds, seed=arguments.seed)
+        for name, recipe in zip(_short_names(arguments.recipe), recipes, strict=True)
     ]
     samples = [*([real] if real else []), *synthetic]
     if real:
@@ -117,7 +117,7 @@ def _worlds(arguments: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     models = {
         name: Scorer(load_weights(path), device=arguments.device, num_draws=arguments.num_draws)
-        for name, path in _short_names(arguments.weights).items()
+        for name, path in zip(_short_names(arguments.weights), arguments.weights, strict=True)
     }
     cells = world_results.measure(
         models,
@@ -132,10 +132,10 @@ def _worlds(arguments: argparse.Namespace) -> None:
         _write_json_lines(arguments.json, world_results.json_records(cells))
 
 
-def _short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Name weights by their folder, or by the whole path where two folders share a name."""
-    names = [Path(path).name for path in paths]
-    return dict(zip(names if len(set(names)) == len(names) else paths, paths, strict=True))
+def _short_names(paths: Sequence[str]) -> Sequence[str]:
+    """Name weights and recipes by their last part, or wholly where two would be alike."""
+    names = [Path(path).name.removesuffix(".yaml") for path in paths]
+    return names if len(set(names)) == len(names) else paths
 
 
 def _chosen(option: str, wanted: Sequence[_T] | None, known: Iterable[_T]) -> list[_T]:
@@ -167,4 +167,7 @@ def _positive(text: str) -> int:
 
 def _write_json_lines(path: Path, records: Sequence[dict[str, object]]) -> None:
     lines = "".join(json.dumps(record) + "\n" for record in records)
-    path.write_text(lines, encoding="utf-8")
+    try:
+        path.write_text(lines, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error

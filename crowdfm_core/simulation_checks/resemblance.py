@@ -40,7 +40,7 @@ _QUANTILES = (0.1, 0.5, 0.9)
 class Sample:
     """Every statistic of some crowds from one source."""
 
-    source: str  # REAL, or a recipe's name
+    source: str  # REAL, or the name of a recipe
     crowds: tuple[str, ...]  # N names
     values: dict[str, FloatArray]  # statistic -> [N], NaN where a crowd does not have it
 
@@ -51,14 +51,15 @@ def sample_of_datasets(datasets: Sequence[LabelledDataset]) -> Sample:
     return _sample(REAL, names, (JudgedCrowd.from_dataset(dataset) for dataset in datasets))
 
 
-def sample_of_recipe(recipe: Recipe, *, crowds: int, seed: int) -> Sample:
-    """Draw and describe `crowds` crowds of a recipe's mixture; equal seeds give equal samples."""
+def sample_of_recipe(recipe: Recipe, name: str, *, crowds: int, seed: int) -> Sample:
+    """Draw and describe `crowds` crowds of a recipe's mixture, called `name` in tables; equal
+    seeds give equal samples."""
     generator = recipe.generator()
     drawn = (
         JudgedCrowd.from_simulated(generator.sample(np.random.default_rng([seed, number])))
         for number in range(crowds)
     )
-    return _sample(recipe.name, tuple(f"crowd {number}" for number in range(crowds)), drawn)
+    return _sample(name, tuple(f"crowd {number}" for number in range(crowds)), drawn)
 
 
 def _sample(source: str, names: tuple[str, ...], crowds: Iterable[JudgedCrowd]) -> Sample:

@@ -19,7 +19,10 @@ _SHOWN = (1.0, 99.0)  # per cent of all values; the rest is piled up at the ends
 
 def plot_samples(samples: Sequence[Sample], picture: Path) -> None:
     """Write a picture (its ending decides the format): per statistic a distribution function of
-    each sample, and a tick for each real set. Raises InputError without matplotlib."""
+    each sample, and a tick for each real set.
+
+    Raises InputError without matplotlib, and where the picture cannot be written.
+    """
     try:
         import matplotlib  # a second to import, and only needed here
     except ImportError as error:
@@ -52,5 +55,10 @@ def plot_samples(samples: Sequence[Sample], picture: Path) -> None:
     for axis in axes.flat[len(statistics) :]:
         axis.set_axis_off()
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
-    figure.savefig(picture)
-    pyplot.close(figure)
+    try:
+        figure.savefig(picture)
+    except (OSError, ValueError) as error:  # the latter for an ending that it does not know
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{picture} cannot be written: {reason}") from error
+    finally:
+        pyplot.close(figure)

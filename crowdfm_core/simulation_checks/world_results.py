@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,19 +93,19 @@ class Cell:
         """The method with the best mean among those that are right in this world."""
         return max(self.methods, key=lambda name: float(self.methods[name].mean()))
 
-    def behind_right(self, model: str) -> Difference:
-        """How far a model is ahead of the right method."""
+    def ahead_of_right(self, model: str) -> Difference:
+        """How far a model is ahead of the right method; negative if it is behind."""
         return Difference.of(self.models[model], self.methods[self.right])
 
-    def over_majority_vote(self, model: str) -> Difference:
-        """How far a model is ahead of majority voting."""
+    def ahead_of_majority_vote(self, model: str) -> Difference:
+        """How far a model is ahead of majority voting; negative if it is behind."""
         return Difference.of(self.models[model], self.majority_vote)
 
     def marks(self, model: str) -> list[str]:
         """R for more than 0.5 points behind the right method, V for behind majority voting."""
         marks = (
-            self.behind_right(model).mark(-_LARGEST_LAG, "R"),
-            self.over_majority_vote(model).mark(0.0, "V"),
+            self.ahead_of_right(model).mark(-_LARGEST_LAG, "R"),
+            self.ahead_of_majority_vote(model).mark(0.0, "V"),
         )
         return [mark for mark in marks if mark]
 
@@ -121,19 +122,12 @@ def measure(
     """Draw `crowds` crowds of every world and size, the same for all methods and models, and
     measure accuracies with tied labels sharing a task's credit; equal seeds give equal cells."""
     cells = []
-    for name in worlds:
-        for num_options in options:
-            for answers in answers_per_task:
-                generator = WORLDS[name].crowds(num_options, answers)
-                place = list(WORLDS).index(name)
-                drawn = [
-                    generator.sample(
-                        np.random.default_rng([seed, place, num_options, answers, number])
-                    )
-                    for number in range(crowds)
-                ]
-                cells.append(_cell(WORLDS[name], num_options, answers, drawn, models))
-                _log.info("%s, %d options, %d answers a task", name, num_options, answers)
+    for name, num_options, answers in product(worlds, options, answers_per_task):
+        generator = WORLDS[name].crowds(num_options, answers)
+        key = [seed, list(WORLDS).index(name), num_options, answers]
+        drawn = [generator.sample(np.random.default_rng([*key, n])) for n in range(crowds)]
+        cells.append(_cell(WORLDS[name], num_options, answers, drawn, models))
+        _log.info("%s, %d options, %d answers a task", name, num_options, answers)
     return cells
 
 
@@ -226,7 +220,7 @@ def markdown(cells: Sequence[Cell]) -> str:
 
 
 def _entry(cell: Cell, model: str) -> str:
-    ahead = cell.behind_right(model)
+    ahead = cell.ahead_of_right(model)
     numbers = f"{_percent(cell.models[model])} ({ahead.mean:+.2f} ± {ahead.error:.2f})"
     return " ".join([numbers, *(f"**{mark}**" for mark in cell.marks(model))])
 
@@ -234,7 +228,7 @@ def _entry(cell: Cell, model: str) -> str:
 def _summary(cells: Sequence[Cell], model: str) -> str:
     marks = [mark for cell in cells for mark in cell.marks(model)]
     right, vote = (sum(mark.startswith(letter) for mark in marks) for letter in "RV")
-    differences = [cell.behind_right(model).mean for cell in cells]
+    differences = [cell.ahead_of_right(model).mean for cell in cells]
     return (
         f"- {model}: {right} of {len(cells)} worlds R ({marks.count('R')} beyond two standard "
         f"errors), {vote} V ({marks.count('V')}); {np.mean(differences):+.2f} points on the mean "
@@ -264,7 +258,7 @@ def json_records(cells: Sequence[Cell]) -> list[dict[str, Any]]:
                     "accuracy_of_crowd": (100.0 * accuracy).tolist(),
                 }
                 if kind == "frozen":
-                    right, vote = cell.behind_right(method), cell.over_majority_vote(method)
+                    right, vote = cell.ahead_of_right(method), cell.ahead_of_majority_vote(method)
                     record |= {
                         "right_method": cell.right,
                         "points_to_right_method": right.mean,

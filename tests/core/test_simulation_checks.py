@@ -281,8 +281,8 @@ def test_distances_are_scaled_and_leave_out_what_is_missing() -> None:
 def test_samples_follow_the_seed_and_the_recipe() -> None:
     shape = Shape.exact(tasks=50, workers=10, options=3, answers_per_task=4)
     recipe = one_mechanism(OneCoinCrowds(shape=shape))
-    first, again = (sample_of_recipe(recipe, crowds=4, seed=1) for _ in range(2))
-    other = sample_of_recipe(recipe, crowds=4, seed=2)
+    first, again = (sample_of_recipe(recipe, "one", crowds=4, seed=1) for _ in range(2))
+    other = sample_of_recipe(recipe, "one", crowds=4, seed=2)
     for name in STATISTICS:
         np.testing.assert_array_equal(first.values[name], again.values[name])
     assert (first.values["task_accuracy_mean"] != other.values["task_accuracy_mean"]).all()
@@ -337,7 +337,7 @@ def test_tables_rank_the_generator_that_made_the_sets_first(tmp_path: Path) -> N
         crowd = near.generator().sample(np.random.default_rng([7, number]))
         write_dataset(tmp_path / str(number), JudgedCrowd.from_simulated(crowd))
     real = sample_of_datasets(read_datasets(tmp_path))
-    synthetic = [sample_of_recipe(recipe, crowds=30, seed=1) for recipe in (near, far)]
+    synthetic = [sample_of_recipe(recipe, recipe.name, crowds=30, seed=1) for recipe in (near, far)]
     table = distance_table(real, synthetic, seed=1)
     assert "| statistic | near | far | resampled real sets |" in table
     assert all(f"| {name} |" in table for name in (*STATISTICS, *DIAGNOSTICS))

@@ -191,8 +191,8 @@ def test_right_method_is_the_best_of_those_that_fit() -> None:
     assert some.marks("good") == []
     assert some.marks("bad") == ["R", "V"]
     assert some.marks("near") == []
-    assert some.behind_right("bad").mean == pytest.approx(-11.0)
-    assert some.over_majority_vote("bad").mean == pytest.approx(-3.5)
+    assert some.ahead_of_right("bad").mean == pytest.approx(-11.0)
+    assert some.ahead_of_majority_vote("bad").mean == pytest.approx(-3.5)
 
 
 def test_table_marks_and_counts_what_is_behind() -> None:
@@ -246,5 +246,19 @@ def test_command_names_what_is_known(arguments: list[str], message: str) -> None
 def test_weights_of_one_folder_name_are_told_apart() -> None:
     from crowdfm_core.simulation_checks.commands import _short_names
 
-    assert _short_names(["runs/a", "b"]) == {"a": "runs/a", "b": "b"}
-    assert _short_names(["x/a", "y/a"]) == {"x/a": "x/a", "y/a": "y/a"}
+    assert _short_names(["runs/a", "b"]) == ["a", "b"]
+    assert _short_names(["x/a", "y/a"]) == ["x/a", "y/a"]
+    assert _short_names(["rich", "/tmp/other.yaml"]) == ["rich", "other"]
+
+
+def test_file_that_cannot_be_written_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "none" / "out"
+    draw = ["simulate", "resemblance", "--recipe", "uniform", "--crowds", "1"]
+    assert main([*draw, "--json", f"{missing}.jsonl"]) == 2
+    assert "none/out.jsonl cannot be written: No such file" in capsys.readouterr().err
+    assert main([*draw, "--plot", f"{missing}.png"]) == 2
+    assert "none/out.png cannot be written" in capsys.readouterr().err
+    assert main([*draw, "--plot", str(tmp_path / "out.txt")]) == 2
+    assert "out.txt cannot be written: Format 'txt' is not supported" in capsys.readouterr().err

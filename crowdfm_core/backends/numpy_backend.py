@@ -15,6 +15,8 @@ __all__ = ["NumpyOps"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
+_COLUMNS = 16  # a product with at least so many columns sums every row in the same order
+
 
 class NumpyOps:
     """The operations of `crowdfm_core.models.operations.Operations` on NumPy arrays."""
@@ -29,12 +31,16 @@ class NumpyOps:
     def rows_times(self, x: FloatArray, weight: FloatArray) -> FloatArray:
         """See `Operations.rows_times`.
 
-        BLAS adds up in another order for a single row, and for few rows and a transposed weight.
+        Which kernel BLAS takes, and so the order of its sums, depends on the number of rows where
+        there is one row, or where there are few columns: those are filled up with zeros.
         """
-        weight = np.ascontiguousarray(weight)
+        missing = _COLUMNS - weight.shape[1]
+        if missing > 0:
+            weight = np.pad(weight, ((0, 0), (0, missing)))
+            return np.ascontiguousarray(self.rows_times(x, weight)[:, :-missing])
         if len(x) == 1:
-            return (np.repeat(x, 2, axis=0) @ weight)[:1]
-        out: FloatArray = np.ascontiguousarray(x) @ weight
+            return self.rows_times(np.pad(x, ((0, 1), (0, 0))), weight)[:1]
+        out: FloatArray = np.ascontiguousarray(x) @ np.ascontiguousarray(weight)
         return out
 
     def pair_scores(self, z: FloatArray, tables: FloatArray, side: Side) -> FloatArray:

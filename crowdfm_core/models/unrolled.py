@@ -10,9 +10,11 @@ of the tasks (the maximisation step), then the tasks from the workers' rows (the
                     means over options and over tasks)
     p = softmax over k of <u, LN s[t,k]>
 
-The statistics of the classical models enter as features: the confusion of Dawid and Skene (1979)
-shrunk towards the crowd's pooled one, as in hierarchical models, and the one-coin model. What is
-made of them is learned. Everything is equivariant to the order of tasks, workers and options.
+The statistics of the classical models enter as features and, weighted by a learned trust, as
+logits: the confusion of Dawid and Skene (1979) shrunk towards the crowd's pooled one, as in
+hierarchical models, and the one-coin model. So an untrained model starts near the classical ones,
+and learns where they are wrong. Everything is equivariant to the order of tasks, workers and
+options.
 
 Letters: see candidates.py; D width, F hidden width, L layers.
 """
@@ -41,12 +43,17 @@ _TASK_SCALARS = 2
 
 @dataclass(frozen=True)
 class UnrolledConfig:
-    """Sizes of the architecture; statistics: whether the classical models' enter."""
+    """Sizes of the architecture.
 
-    width: int = 24
+    statistics: whether the classical models' enter. shared: whether all layers have the same
+    weights, apart from how the statistics are smoothed and trusted.
+    """
+
+    width: int = 16
     layers: int = 5
-    hidden: int = 64
+    hidden: int = 48
     statistics: bool = True
+    shared: bool = True
 
     def embedding_widths(self) -> dict[str, int]:
         """Width of what the read-outs see: ability from workers, difficulty from tasks."""
@@ -58,7 +65,8 @@ class UnrolledConfig:
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor; weights are [..., inputs, outputs]."""
-        layers, width, hidden = self.layers, self.width, self.hidden
+        layers = 1 if self.shared else self.layers
+        width, hidden = self.width, self.hidden
         shapes: dict[str, tuple[int, ...]] = {"output.weight": (width, 1)}
         for name, inputs in (("task", _TASK_START), ("row", _ROW_START)):
             shapes |= {
@@ -88,8 +96,10 @@ class UnrolledConfig:
             "task.hidden.bias": (layers, hidden),
             "task.output.weight": (layers, hidden, width),
             "task.output.bias": (layers, width),
-            "smoothing.log": (layers, 3),
+            "smoothing.log": (self.layers, 3),
         }
+        if self.statistics:
+            shapes["trust"] = (self.layers, 2)
         return shapes
 
 
@@ -127,8 +137,8 @@ class UnrolledModel:
             smoothing = self.ops.exp(self.tensors["smoothing.log"][layer])
             statistics = answer_statistics(self.ops, sizes, smoothing, learned[:, -1:])
             rows = self._update_rows(layer, sizes, rows, learned, statistics)
-            tasks = self._update_tasks(layer, sizes, tasks, rows, posterior, statistics)
-            logits.append(self._logits(tasks))
+            tasks, classical = self._update_tasks(layer, sizes, tasks, rows, posterior, statistics)
+            logits.append(self._logits(tasks, layer, classical))
             log_posterior = self._log_softmax(sizes, logits[-1])
             posterior = self.ops.exp(log_posterior)
         workers, embedded = self._embed(sizes, tasks, rows, posterior, log_posterior)
@@ -167,17 +177,20 @@ class UnrolledModel:
         )
 
     def _norm(self, name: str, layer: int, x: Array) -> Array:
-        scale, shift = self.tensors[f"{name}.norm.scale"], self.tensors[f"{name}.norm.shift"]
-        return self.ops.layer_norm(x, scale[layer], shift[layer])
+        scale, shift = self._of_layer(f"{name}.norm.scale", layer), f"{name}.norm.shift"
+        return self.ops.layer_norm(x, scale, self._of_layer(shift, layer))
 
     def _times(self, name: str, layer: int, x: Array) -> Array:
-        return self.ops.rows_times(x, self.tensors[f"{name}.weight"][layer])
+        return self.ops.rows_times(x, self._of_layer(f"{name}.weight", layer))
+
+    def _of_layer(self, name: str, layer: int) -> Array:
+        return self.tensors[name][0 if self.config.shared else layer]
 
     def _sums(self, layer: int, sizes: BatchSizes, tasks: Array, posterior: Array) -> Array:
         """Sums over each row's annotations: of values of the tasks [Q, D], and of p [Q, 1]."""
         width = self.config.width
         values = self._times("value", layer, self._norm("value", layer, tasks))
-        certain = values[:, width:] + self.tensors["value.posterior.weight"][layer]
+        certain = values[:, width:] + self._of_layer("value.posterior.weight", layer)
         values = self.ops.concat([values[:, :width] + posterior * certain, posterior])
         return self.ops.candidates_to_rows(values, sizes.layout)
 
@@ -231,7 +244,8 @@ class UnrolledModel:
         rows: Array,
         posterior: Array,
         statistics: AnswerStatistics,
-    ) -> Array:
+    ) -> tuple[Array, Array]:
+        """Return the new states, and the log posteriors of the two classical models [C, 2]."""
         ops, layout, width = self.ops, sizes.layout, self.config.width
         messages = self._times("message", layer, self._norm("message", layer, rows))
         sums = ops.rows_to_candidates(
@@ -241,13 +255,7 @@ class UnrolledModel:
         log_prior = ops.log((prior + 1) / sizes.prior_total)
         log_prior = ops.take(log_prior, layout.candidate_group)
         root = ops.take(sizes.root_answers, layout.candidate_task)
-        classical = []
-        for column in (width, width + 1):
-            log_posterior = self._log_softmax(sizes, sums[:, column : column + 1] + log_prior)
-            classical += [
-                ops.at_least(log_posterior, -_CLIP),
-                ops.exp(log_posterior),
-            ]
+        classical = ops.at_least(self._log_softmax(sizes, sums[:, width:] + log_prior), -_CLIP)
         normed = self._norm("task", layer, tasks)
         evidence = sums[:, :width]
         use = self.config.statistics
@@ -258,9 +266,9 @@ class UnrolledModel:
             sizes.vote_share,
             posterior,
             log_prior,
-            *(x * use for x in classical),
-            ops.at_least((sums[:, width : width + 1] + log_prior) / root, -_CLIP) * use,
-            ops.at_least((sums[:, width + 1 :] + log_prior) / root, -_CLIP) * use,
+            classical * use,
+            ops.exp(classical) * use,
+            ops.at_least((sums[:, width:] + log_prior) / root, -_CLIP) * use,
         ]
         mean = ops.sum_by(normed, layout.candidate_task, len(sizes.answers)) / sizes.candidates
         mean = ops.concat([mean, sizes.log_answers, sizes.log_task_options])
@@ -273,21 +281,23 @@ class UnrolledModel:
                 layout.candidate_group,
             )
         )
-        return tasks + self._finish("task", layer, hidden)
+        return tasks + self._finish("task", layer, hidden), classical
 
     def _finish(self, name: str, layer: int, hidden: Array) -> Array:
-        hidden = self.ops.relu(hidden + self.tensors[f"{name}.hidden.bias"][layer])
-        return (
-            self._times(f"{name}.output", layer, hidden)
-            + self.tensors[f"{name}.output.bias"][layer]
-        )
+        hidden = self.ops.relu(hidden + self._of_layer(f"{name}.hidden.bias", layer))
+        bias = self._of_layer(f"{name}.output.bias", layer)
+        return self._times(f"{name}.output", layer, hidden) + bias
 
-    def _logits(self, tasks: Array) -> Array:
+    def _logits(self, tasks: Array, layer: int, classical: Array) -> Array:
         tensors = self.tensors
         normed = self.ops.layer_norm(
             tasks, tensors["output.norm.scale"], tensors["output.norm.shift"]
         )
-        return self.ops.rows_times(normed, tensors["output.weight"])
+        logits = self.ops.rows_times(normed, tensors["output.weight"])
+        if self.config.statistics:
+            trust = tensors["trust"][layer]
+            logits = logits + trust[0] * classical[:, :1] + trust[1] * classical[:, 1:]
+        return logits
 
     def _log_softmax(self, sizes: BatchSizes, logits: Array) -> Array:
         ops, layout = self.ops, sizes.layout

@@ -37,6 +37,8 @@ def initial_weights(recipe: Recipe, device: torch.device) -> Tensors:
         tensor = torch.empty(shape)
         if name.startswith("initial."):
             tensor.normal_(generator=random)
+        elif name == "trust":
+            tensor.fill_(0.5)  # the geometric mean of the two classical posteriors
         elif name.endswith("norm.scale"):
             tensor.fill_(1.0)
         elif name.endswith(("norm.shift", ".bias")) or name == "smoothing.log":

@@ -68,8 +68,14 @@ class _Direct:
     def norm(self, name: str, layer: int | None, x: Vector) -> Vector:
         scale, shift = self.w[f"{name}.norm.scale"], self.w[f"{name}.norm.shift"]
         if layer is not None:
-            scale, shift = scale[layer], shift[layer]
+            scale, shift = (
+                self.of(f"{name}.norm.scale", layer),
+                self.of(f"{name}.norm.shift", layer),
+            )
         return (x - x.mean()) / math.sqrt(x.var() + 1e-5) * scale + shift
+
+    def of(self, name: str, layer: int) -> Any:
+        return self.w[name][0 if self.config.shared else layer]
 
     def start(self, name: str, features: list[float]) -> Vector:
         hidden = np.array(features) @ self.w[f"{name}.hidden.weight"]
@@ -77,9 +83,9 @@ class _Direct:
         return hidden @ self.w[f"{name}.output.weight"] + self.w[f"{name}.output.bias"]
 
     def finish(self, name: str, layer: int, hidden: Vector) -> Vector:
-        hidden = np.maximum(hidden + self.w[f"{name}.hidden.bias"][layer], 0)
-        return (
-            hidden @ self.w[f"{name}.output.weight"][layer] + self.w[f"{name}.output.bias"][layer]
+        hidden = np.maximum(hidden + self.of(f"{name}.hidden.bias", layer), 0)
+        return hidden @ self.of(f"{name}.output.weight", layer) + self.of(
+            f"{name}.output.bias", layer
         )
 
     def run(self) -> dict[tuple[int, int], float]:
@@ -113,11 +119,15 @@ class _Direct:
             sums, expected = self.sums(layer, s, p)
             confusion, coin = self.statistics(layer, expected)
             c = self.update_rows(layer, c, sums, expected, confusion, coin)
-            s = self.update_tasks(layer, s, c, p, share, confusion, coin)
+            s, logs = self.update_tasks(layer, s, c, p, share, confusion, coin)
             logits = {
                 key: float((self.norm("output", None, x) @ self.w["output.weight"])[0])
                 for key, x in s.items()
             }
+            if self.config.statistics:
+                for key in logits:
+                    trusted = zip(logs, self.w["trust"][layer], strict=True)
+                    logits[key] += sum(log[key] * trust for log, trust in trusted)
             p = {key: math.exp(x) for key, x in self.log_softmax(logits).items()}
         return logits
 
@@ -133,8 +143,8 @@ class _Direct:
         expected = dict.fromkeys(self.rows, 0.0)
         for t, w, o in self.annotations:
             for k in self.options[t]:
-                y = self.norm("value", layer, s[t, k]) @ self.w["value.weight"][layer]
-                certain = y[width:] + self.w["value.posterior.weight"][layer][0]
+                y = self.norm("value", layer, s[t, k]) @ self.of("value.weight", layer)
+                certain = y[width:] + self.of("value.posterior.weight", layer)[0]
                 row = (w, o, self.truth(o, k))
                 sums[row] = sums[row] + y[:width] + p[t, k] * certain
                 expected[row] += p[t, k]
@@ -201,19 +211,19 @@ class _Direct:
                 [normed[row], sums[row] / (n + 1), sums[row] / math.sqrt(n + 1), scalars]
             )
             hidden = (
-                own @ self.w["row.own.weight"][layer]
-                + truth @ self.w["row.truth.weight"][layer]
-                + same @ self.w["row.worker.weight"][layer]
-                + pooled @ self.w["row.pooled.weight"][layer]
+                own @ self.of("row.own.weight", layer)
+                + truth @ self.of("row.truth.weight", layer)
+                + same @ self.of("row.worker.weight", layer)
+                + pooled @ self.of("row.pooled.weight", layer)
             )
             out[row] = c[row] + self.finish("row", layer, hidden)
         return out
 
     def update_tasks(
         self, layer: int, s: Any, c: Any, p: Any, share: Any, confusion: Any, coin: Any
-    ) -> Any:
+    ) -> tuple[Any, list[Any]]:
         use = float(self.config.statistics)
-        weight = self.w["message.weight"][layer]
+        weight = self.of("message.weight", layer)
         message = {r: self.norm("message", layer, x) @ weight for r, x in c.items()}
         normed = {key: self.norm("task", layer, x) for key, x in s.items()}
         num_tasks = len(self.of_task)
@@ -234,13 +244,16 @@ class _Direct:
                 evidence = summed
             else:
                 classical.append({key: x + prior[key[1]] for key, x in summed.items()})
-        logs = [self.log_softmax(joint) for joint in classical]
+        logs = [
+            {key: max(x, -10.0) for key, x in self.log_softmax(joint).items()}
+            for joint in classical
+        ]
         out = {}
         for t, k in s:
             n = len(self.of_task[t])
             scalars = [share[t, k], p[t, k], prior[k]]
-            for log in logs:
-                scalars += [max(log[t, k], -10) * use, math.exp(log[t, k]) * use]
+            scalars += [log[t, k] * use for log in logs]
+            scalars += [math.exp(log[t, k]) * use for log in logs]
             scalars += [max(joint[t, k] / math.sqrt(n), -10) * use for joint in classical]
             own = np.concatenate(
                 [normed[t, k], evidence[t, k] / n, evidence[t, k] / math.sqrt(n), scalars]
@@ -248,10 +261,10 @@ class _Direct:
             mean = sum(normed[t, j] for j in self.options[t]) / len(self.options[t])
             option = sum(x for (_, j), x in normed.items() if j == k) / num_tasks
             hidden = (
-                own @ self.w["task.own.weight"][layer]
+                own @ self.of("task.own.weight", layer)
                 + np.append(mean, [math.log1p(n), math.log1p(self.num_options)])
-                @ self.w["task.mean.weight"][layer]
-                + option @ self.w["task.option.weight"][layer]
+                @ self.of("task.mean.weight", layer)
+                + option @ self.of("task.option.weight", layer)
             )
             out[t, k] = s[t, k] + self.finish("task", layer, hidden)
-        return out
+        return out, logs

@@ -60,9 +60,9 @@ def run(layout: CandidateGraph, ops: Any, config: UnrolledConfig = CONFIG) -> Un
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("statistics", [False, True])
-def test_logits_equal_those_of_loops(tied: bool, statistics: bool) -> None:
-    config = dataclasses.replace(CONFIG, statistics=statistics)
+@pytest.mark.parametrize(("statistics", "shared"), [(True, True), (True, False), (False, True)])
+def test_logits_equal_those_of_loops(tied: bool, statistics: bool, shared: bool) -> None:
+    config = dataclasses.replace(CONFIG, statistics=statistics, shared=shared)
     rows = random_rows(2)
     layout = layout_of(rows, 3, tied=tied)
     logits = run(layout, NumpyOps(np.float64), config).logits[-1][:, 0]

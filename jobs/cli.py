@@ -20,6 +20,8 @@ _COMMANDS = {
     "score": ("jobs.cli", "score", "label one file, without Spark and without configuration"),
     "demo-lake": ("jobs.cli", "demo_lake", "write a synthetic lake to try the nightly job on"),
     "simulate": ("crowdfm_core.simulation_checks.commands", "main", "check the simulator"),
+    "evaluate": ("crowdfm_core.evaluation.command", "main", "accuracy on data sets with truth"),
+    "methods": ("crowdfm_core.methods.command", "main", "list the methods, papers and results"),
     "pretrain": ("crowdfm_core.pretraining.__main__", "main", "train frozen weights (needs torch)"),
 }
 

@@ -14,7 +14,14 @@ from crowdfm_core.methods.dawid_skene import dawid_skene, one_coin_dawid_skene
 from crowdfm_core.methods.glad import glad
 from crowdfm_core.methods.majority_vote import majority_vote
 
-__all__ = ["DEFAULT_MAX_BYTES", "METHODS", "Method", "aggregate"]
+__all__ = [
+    "CROWDFM",
+    "DEFAULT_MAX_BYTES",
+    "METHODS",
+    "Method",
+    "MethodDescription",
+    "aggregate",
+]
 
 DEFAULT_MAX_BYTES = 4 << 30
 
@@ -22,13 +29,12 @@ _POSTERIOR = "posterior"
 _VOTE_SHARE = "share of votes"
 
 
-@dataclass(frozen=True)
-class Method:
-    """One method of aggregation on arrays.
+@dataclass(frozen=True, kw_only=True)
+class MethodDescription:
+    """A method of aggregation in words.
 
-    short_name is the one in tables of papers. probabilities and worker_score say in words what the
-    result holds. numbers: how many float64 the large arrays of a run hold. uses_seed: whether
-    `run` takes a keyword `seed` that changes the result.
+    short_name is the one in tables of papers. probabilities and worker_score say what a result
+    holds.
     """
 
     name: str
@@ -36,9 +42,30 @@ class Method:
     paper: str
     probabilities: str
     worker_score: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(MethodDescription):
+    """A classical method on arrays, and how to run it.
+
+    numbers: how many float64 the large arrays of a run hold. uses_seed: whether `run` takes a
+    keyword `seed` that changes the result.
+    """
+
     numbers: Callable[[Answers], int]
     run: Callable[..., MethodResult]
     uses_seed: bool = False
+
+
+# Frozen weights are scored in crowdfm_core.scoring; they stand here as one more method.
+CROWDFM = MethodDescription(
+    name="crowdfm",
+    short_name="CrowdFM",
+    paper="Towards a Foundation Model for Crowdsourced Label Aggregation, ICLR 2026, and the "
+    "architecture that the weights' manifest names",
+    probabilities="posterior of the frozen model",
+    worker_score="mean probability of the worker's own answers, 0 to 1",
+)
 
 
 def _without_matrices(answers: Answers) -> int:

@@ -110,19 +110,26 @@ def _measure(folder: Path) -> Measure:
     """Return a function from a run's state to its accuracies on real sets, for the log alone."""
     import numpy as np
 
-    from crowdfm_core.evaluation import evaluate, read_datasets
+    from crowdfm_core import evaluation
     from crowdfm_core.pretraining.export import frozen
     from crowdfm_core.pretraining.run_files import Checkpoint
-    from crowdfm_core.scoring import Scorer
 
-    datasets = read_datasets(folder)
+    datasets = evaluation.read_datasets(folder)
+
+    def accuracies(contender: evaluation.Contender) -> dict[str, float]:
+        return {
+            dataset.name: evaluation.measure(dataset, contender, num_seeds=1).accuracy
+            for dataset in datasets
+        }
+
+    voted = float(np.mean(list(accuracies(evaluation.classical("majority_vote")).values())))
 
     def measured(state: Checkpoint) -> dict[str, object]:
-        rows = evaluate(datasets, Scorer(frozen(state), num_draws=1))
+        of_set = accuracies(evaluation.frozen("crowdfm", frozen(state), num_draws=1))
         return {
-            "real_accuracy": float(np.mean([row.crowdfm for row in rows])),
-            "real_majority_vote_accuracy": float(np.mean([row.majority_vote for row in rows])),
-            "real_accuracy_of_set": {row.dataset: row.crowdfm for row in rows},
+            "real_accuracy": float(np.mean(list(of_set.values()))),
+            "real_majority_vote_accuracy": voted,
+            "real_accuracy_of_set": of_set,
         }
 
     return measured

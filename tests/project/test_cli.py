@@ -10,7 +10,7 @@ import pytest
 
 from jobs.cli import main
 
-COMMANDS = ("nightly", "score", "demo-lake", "simulate", "pretrain")
+COMMANDS = ("nightly", "score", "demo-lake", "simulate", "evaluate", "methods", "pretrain")
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

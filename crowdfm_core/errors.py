@@ -4,7 +4,7 @@ Every message says what was expected, what came, where it was found (table, colu
 file) and what to do next.
 """
 
-__all__ = ["ConfigError", "CrowdFMError", "InputError", "ScoringError", "WeightsError"]
+__all__ = ["ConfigError", "CrowdFMError", "InputError", "RunError", "ScoringError", "WeightsError"]
 
 
 class CrowdFMError(Exception):
@@ -30,3 +30,7 @@ class WeightsError(CrowdFMError):
 
 class ScoringError(CrowdFMError):
     """Raised when a batch cannot be scored or a result breaks an invariant."""
+
+
+class RunError(CrowdFMError):
+    """Raised when a run fails on what happens beside it; running again repairs everything."""

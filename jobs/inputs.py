@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from functools import reduce
 
 from delta.tables import DeltaTable
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DoubleType, FloatType, StringType, StructType, TimestampType
+from pyspark.sql.types import DoubleType, FloatType, StructType, TimestampType
 
 from crowdfm_core.config import InputConfig
 from crowdfm_core.errors import InputError
-from udfs.parquet_footers import without_sound_footer
+from jobs.input_files import MALFORMED, SOURCE_FILE, InputParts, open_csv, open_parquet
+from jobs.spark_errors import SPARK_ERRORS, reason_of
 
 __all__ = ["RAW_COLUMNS", "input_version", "read_annotations"]
 
-_CORRUPT = "_malformed_row"
 RAW_COLUMNS = ("project_id", "task_id", "worker_id", "label", "annotated_at")
+
+_TIME_TRAVEL = {"versionAsOf", "timestampAsOf"}
 
 
 def read_annotations(
@@ -35,100 +37,78 @@ def read_annotations(
     """
     where = config.path or config.table or ""
     try:
-        unreadable = _unreadable_files(spark, config)
-        rows = _open(spark, config, without=unreadable, version=version)
-        columns = rows.columns
-    except PySparkException as error:
-        reason = str(error).splitlines()[0]
+        parts = _open(spark, config, version)
+    except SPARK_ERRORS as error:
         raise InputError(
-            f"input {where}: cannot be read as {config.format} ({reason}); check input.path, "
-            "input.table and input.format"
+            f"input {where}: cannot be read as {config.format} ({reason_of(error)}); check "
+            "input.path, input.table and input.format"
         ) from error
-    _check_columns(config, columns, where)
-    malformed = F.col(_CORRUPT).isNotNull() if _CORRUPT in columns else F.lit(False)
-    problem = F.when(malformed, F.lit("malformed_row"))
-    record = F.to_json(F.struct(*(F.col(f"`{_escaped(name)}`") for name in columns)))
-    if _CORRUPT in columns:
-        record = F.coalesce(F.col(_CORRUPT), record)
-    named = config.columns
-    sources = {
-        "project_id": named.project_id,
-        "task_id": named.task_id,
-        "worker_id": named.worker_id,
-        "label": named.label,
-        "annotated_at": named.annotated_at,
-    }
-    readable = rows.select(
-        *(_text(rows.schema, source, role, config) for role, source in sources.items()),
-        record.alias("raw_record"),
-        problem.alias("read_problem"),
-        (F.col("_metadata.file_path") if config.path else F.lit(None).cast("string")).alias(
-            "source_file"
-        ),
-    )
-    if not unreadable:
-        return readable
-    files = spark.createDataFrame([(file,) for file in unreadable], "source_file string")
-    problem = F.lit("unreadable_file").alias("read_problem")
-    return readable.unionByName(files.select("source_file", problem), allowMissingColumns=True)
+    _check_columns(config, parts.columns, where)
+    rows = [_in_one_shape(frame, config) for frame in parts.frames]
+    if parts.unreadable:
+        files = spark.createDataFrame([(file,) for file in parts.unreadable], "source_file string")
+        rows.append(files.withColumn("read_problem", F.lit("unreadable_file")))
+    return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), rows)
 
 
 def input_version(spark: SparkSession, config: InputConfig) -> int | None:
-    """Return the newest Delta version of the input, or None where it is not a Delta table."""
+    """Return the Delta version that is to be read, or None where that cannot be said.
+
+    It is the newest, unless input.options asks for a version or a time. Tables of other formats
+    have none.
+    """
+    if _TIME_TRAVEL & config.options.keys():
+        version = config.options.get("versionAsOf")
+        return None if version is None else int(version)
     try:
         if config.path is not None:
             table = DeltaTable.forPath(spark, config.path) if config.format == "delta" else None
         else:
             table = DeltaTable.forName(spark, config.table or "")
-    except PySparkException:  # not a Delta table, or not there: reading it says which
+    except SPARK_ERRORS:  # not a Delta table, or not there: reading it says which
         return None
     newest = table.history(1).select("version").first() if table is not None else None
     return int(newest["version"]) if newest is not None else None
 
 
-def _unreadable_files(spark: SparkSession, config: InputConfig) -> list[str]:
-    """Parquet files without a sound footer, in order; executors look, one file at a time."""
-    if config.format != "parquet" or config.path is None:
-        return []
-    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(config.path)
-    named = files.where("path RLIKE '\\\\.parquet$' OR path RLIKE '\\\\.parq$'").select("path")
-    found = named.mapInArrow(without_sound_footer, "path string")
-    return sorted(row["path"] for row in found.collect())
-
-
-def _open(
-    spark: SparkSession, config: InputConfig, *, without: Sequence[str], version: int | None
-) -> DataFrame:
-    pinned = {} if version is None else {"versionAsOf": str(version)}
+def _open(spark: SparkSession, config: InputConfig, version: int | None) -> InputParts:
+    if config.path is not None and config.format == "csv":
+        return open_csv(spark, config)
+    if config.path is not None and config.format == "parquet":
+        mapped = (getattr(config.columns, role) for role in RAW_COLUMNS)
+        return open_parquet(spark, config, [name for name in mapped if name is not None])
+    reader = spark.read.options(**config.options)
+    if version is not None and not _TIME_TRAVEL & config.options.keys():
+        reader = reader.option("versionAsOf", version)
     if config.table is not None:
-        return spark.read.options(**{**pinned, **config.options}).table(config.table)
-    assert config.path is not None  # the configuration has exactly one of both
-    if without:
-        files = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
-        sound = files.load(config.path).select("path").where(~F.col("path").isin(list(without)))
-        paths = [row["path"] for row in sound.collect()]
-        if not paths:
-            raise InputError(f"input {config.path}: none of its {len(without)} files is readable")
-        # Named one by one, so that damage elsewhere is still an error and not ignored.
-        options = {"basePath": config.path, **config.options}
-        return spark.read.format("parquet").options(**options).load(paths)
-    if config.format in ("delta", "parquet"):
-        reader = spark.read.format(config.format)
-        return reader.options(**{**pinned, **config.options}).load(config.path)
-    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT}
+        no_file = F.lit(None).cast("string")
+        return InputParts([reader.table(config.table).withColumn(SOURCE_FILE, no_file)])
     if config.format == "json":
-        options["primitivesAsString"] = "true"
-        reader = spark.read.format("json").options(**options | config.options)
-        return reader.load(config.path)
-    options |= {"header": "true", "multiLine": "true", "escape": '"'}
-    options |= config.options
-    reader = spark.read.format("csv").options(**options)
-    # Spark fills the column of malformed rows only when the schema names it.
-    schema = StructType(reader.load(config.path).schema.fields)
-    return reader.schema(schema.add(_CORRUPT, StringType())).load(config.path)
+        options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": MALFORMED}
+        reader = reader.options(primitivesAsString="true", **options)
+    rows = reader.format(config.format).load(config.path)
+    return InputParts([rows.withColumn(SOURCE_FILE, F.col("_metadata.file_path"))])
+
+
+def _in_one_shape(rows: DataFrame, config: InputConfig) -> DataFrame:
+    """Return RAW_COLUMNS, raw_record, read_problem and source_file of one part of the input."""
+    own = [name for name in rows.columns if name not in (MALFORMED, SOURCE_FILE)]
+    record = F.to_json(F.struct(*(F.col(f"`{_escaped(name)}`") for name in own)))
+    problem = F.lit(None).cast("string")
+    if MALFORMED in rows.columns:
+        record = F.coalesce(F.col(MALFORMED), record)
+        problem = F.when(F.col(MALFORMED).isNotNull(), F.lit("malformed_row"))
+    return rows.select(
+        *(_text(rows.schema, getattr(config.columns, role), role, config) for role in RAW_COLUMNS),
+        record.alias("raw_record"),
+        problem.alias("read_problem"),
+        F.col(SOURCE_FILE).alias("source_file"),
+    )
 
 
 def _check_columns(config: InputConfig, present: Sequence[str], where: str) -> None:
+    if not present:
+        raise InputError(f"input {where}: has no columns; expected at least one row or a header")
     wanted = {role: getattr(config.columns, role) for role in RAW_COLUMNS}
     problems = []
     for role, name in wanted.items():
@@ -137,13 +117,14 @@ def _check_columns(config: InputConfig, present: Sequence[str], where: str) -> N
             hint = f"; did you mean {close[0]!r}?" if close else ""
             problems.append(f"input.columns.{role}: no column {name!r}{hint}")
     if problems:
-        shown = ", ".join(name for name in present if name != _CORRUPT)
-        raise InputError(f"input {where}: {'; '.join(problems)}; its columns are {shown}")
+        raise InputError(
+            f"input {where}: {'; '.join(problems)}; its columns are {', '.join(present)}"
+        )
 
 
 def _text(schema: StructType, source: str | None, role: str, config: InputConfig) -> Column:
-    if source is None:
-        value = config.default_project if role == "project_id" else None
+    if source is None or source not in schema.names:  # files may lack what others have
+        value = config.default_project if source is None and role == "project_id" else None
         return F.lit(value).cast("string").alias(role)
     column = F.col(f"`{_escaped(source)}`")
     kind = schema[source].dataType

@@ -7,6 +7,7 @@ import os
 import sys
 
 from delta import configure_spark_with_delta_pip
+from pyspark import SparkConf, SparkContext
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import SparkSession
 
@@ -16,11 +17,15 @@ __all__ = ["make_session", "scoring_profile"]
 
 _log = logging.getLogger(__name__)
 
+_SUBMITTED = "PYSPARK_GATEWAY_PORT"  # in the environment of what spark-submit starts
+
 _ALWAYS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
     "spark.python.worker.reuse": "true",  # the frozen model is loaded once per Python worker
+    # Ids in names of folders (project=007) are text.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
 }
 _LOCAL = {
     # Jars are fetched from the driver's address even in local mode; the machine's own may be
@@ -39,23 +44,24 @@ def make_session(config: SparkConfig) -> SparkSession:
     GPU settings are dropped in local mode, where Spark would wait for GPUs for ever.
     """
     settings = dict(_ALWAYS)
-    local = config.master is not None and config.master.startswith("local")
-    if local:
+    settings["spark.ui.showConsoleProgress"] = str(sys.stderr.isatty()).lower()
+    if config.master is not None and config.master.startswith("local"):
         settings |= _LOCAL
     settings |= config.conf
     # Spark would start whatever python3 is on PATH; what spark-submit has set stays.
     os.environ.setdefault("PYSPARK_PYTHON", settings.get("spark.pyspark.python", sys.executable))
-    if config.gpu is not None:
-        if local:
-            _log.warning("local mode has no GPU scheduling: spark.gpu is ignored, scoring on CPU")
-        else:
-            settings["spark.executor.resource.gpu.amount"] = str(config.gpu.amount_per_executor)
-            # Small, so that every stage but the scoring one keeps all cores of an executor.
-            settings.setdefault("spark.task.resource.gpu.amount", "0.01")
-            if config.gpu.discovery_script is not None:
-                settings["spark.executor.resource.gpu.discoveryScript"] = (
-                    config.gpu.discovery_script
-                )
+    if config.gpu is not None and _schedules_gpus(config):
+        settings["spark.executor.resource.gpu.amount"] = str(config.gpu.amount_per_executor)
+        # Small, so that every stage but the scoring one keeps all cores of an executor.
+        settings.setdefault("spark.task.resource.gpu.amount", "0.01")
+        if config.gpu.discovery_script is not None:
+            settings["spark.executor.resource.gpu.discoveryScript"] = config.gpu.discovery_script
+    elif config.gpu is not None:
+        _log.warning(
+            "local mode has no GPU scheduling (the master is %s): spark.gpu is ignored, scoring on "
+            "CPU",
+            _known_master(config) or "neither in spark.master nor from spark-submit",
+        )
     builder = SparkSession.builder.appName(config.app_name)
     if config.master is not None:
         builder = builder.master(config.master)
@@ -68,11 +74,23 @@ def make_session(config: SparkConfig) -> SparkSession:
 
 def scoring_profile(config: SparkConfig) -> ResourceProfile | None:
     """Return the task-only profile of the scoring stage, or None where no GPU is scheduled."""
-    local = config.master is not None and config.master.startswith("local")
-    if config.gpu is None or local:
+    if config.gpu is None or not _schedules_gpus(config):
         return None
     requests = TaskResourceRequests()
     requests = requests.cpus(config.gpu.cpus_per_task)
     requests = requests.resource("gpu", config.gpu.amount_per_task)
     profile: ResourceProfile = ResourceProfileBuilder().require(requests).build
     return profile
+
+
+def _schedules_gpus(config: SparkConfig) -> bool:
+    master = _known_master(config)
+    return master is not None and not master.startswith("local")
+
+
+def _known_master(config: SparkConfig) -> str | None:
+    """The master of the configuration, else of spark-submit; without either Spark runs locally."""
+    if config.master is not None or _SUBMITTED not in os.environ:
+        return config.master
+    SparkContext._ensure_initialized()  # connects to the JVM that spark-submit has started
+    return SparkConf().get("spark.master")

@@ -28,7 +28,7 @@ def reject_reasons(raw: DataFrame) -> DataFrame:
     (null, or a reason of its own). Everything stays exactly as it came; blank means white space
     only.
     """
-    parsed = F.try_to_timestamp("annotated_at")
+    parsed = _time("annotated_at")
     checks: list[tuple[str, Column]] = [
         *((f"missing_{name}", _is_blank(name)) for name in (*KEY, "label")),
         *((f"{name}_too_long", F.length(name) > MAX_ID_CHARACTERS) for name in (*KEY, "label")),
@@ -43,7 +43,7 @@ def reject_reasons(raw: DataFrame) -> DataFrame:
 def accepted(checked: DataFrame) -> DataFrame:
     """Keep the rows without reasons and parse annotated_at to a timestamp; grain: one input row."""
     good = checked.where(F.size("reasons") == 0)
-    return good.withColumn("annotated_at", F.try_to_timestamp("annotated_at"))
+    return good.withColumn("annotated_at", _time("annotated_at"))
 
 
 def conflicting(checked: DataFrame) -> DataFrame:
@@ -79,6 +79,14 @@ def resolve_duplicates(valid: DataFrame, rule: Literal["latest", "first", "rejec
     if rule == "reject":
         kept = kept.where(F.col("smallest") == F.col("greatest"))
     return kept.select(*KEY, "kept.*", "num_duplicates")
+
+
+def _time(name: str) -> Column:
+    """Parse ISO 8601, or seconds (10 digits) or milliseconds (13 digits) since 1970, UTC."""
+    text = F.col(name)
+    since_1970 = F.when(text.rlike(r"\A\d{10}(\.\d+)?\z"), text.try_cast("decimal(16, 6)"))
+    since_1970 = since_1970.when(text.rlike(r"\A\d{13}\z"), text.try_cast("decimal(16, 0)") / 1000)
+    return F.coalesce(F.timestamp_seconds(since_1970), F.try_to_timestamp(text))
 
 
 def _is_blank(name: str) -> Column:

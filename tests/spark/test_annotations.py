@@ -49,6 +49,31 @@ def test_reject_reasons_names_everything_that_is_wrong_with_a_row(spark: SparkSe
     assert found[6]["annotated_at"] == "yesterday"  # as it came
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-02T03:04:05+01:00", datetime(2026, 1, 2, 2, 4, 5)),
+        ("2026-01-02 03:04", datetime(2026, 1, 2, 3, 4)),
+        ("1767323045", datetime(2026, 1, 2, 3, 4, 5)),  # seconds
+        ("1767323045.25", datetime(2026, 1, 2, 3, 4, 5, 250_000)),
+        ("1767323045678", datetime(2026, 1, 2, 3, 4, 5, 678_000)),  # milliseconds
+        ("17673230456", None),
+        ("2026-02-30", None),
+    ],
+)
+def test_time_is_read_as_iso_8601_or_as_a_number_since_1970(
+    spark: SparkSession, text: str, expected: datetime | None
+) -> None:
+    rows = spark.createDataFrame([("p", "t", "w", "a", text, None)], RAW)
+    checked = reject_reasons(rows)
+    assert [row["annotated_at"] for row in accepted(checked).collect()] == (
+        [] if expected is None else [expected]
+    )
+    assert checked.where("array_contains(reasons, 'invalid_annotated_at')").count() == (
+        expected is None
+    )
+
+
 def test_conflicting_answers_are_rejected_with_all_their_rows(spark: SparkSession) -> None:
     rows = [
         ("p", "t", "w", "a", None, None),  # differs from the next

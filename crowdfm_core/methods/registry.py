@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.methods.answers import Answers, MethodResult
+from crowdfm_core.methods.bcc import EBCC_SUBTYPES, ebcc, ibcc
+from crowdfm_core.methods.bwa import bwa
 from crowdfm_core.methods.dawid_skene import dawid_skene, one_coin_dawid_skene
 from crowdfm_core.methods.glad import glad
+from crowdfm_core.methods.mace import mace
 from crowdfm_core.methods.majority_vote import majority_vote
+from crowdfm_core.methods.weighted_votes import catd, pm, wawa, zero_based_skill
 
 __all__ = [
     "CROWDFM",
@@ -27,6 +31,7 @@ DEFAULT_MAX_BYTES = 4 << 30
 
 _POSTERIOR = "posterior"
 _VOTE_SHARE = "share of votes"
+_WEIGHTED_SHARE = "share of weighted votes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,12 @@ def _with_confusions(answers: Answers) -> int:
     return _without_matrices(answers) + 3 * answers.num_workers * answers.num_options**2
 
 
+def _with_subtypes(answers: Answers) -> int:
+    of_workers = 2 * answers.num_workers * answers.num_options**2
+    of_tasks = 3 * answers.num_tasks * answers.num_options
+    return _without_matrices(answers) + EBCC_SUBTYPES * (of_workers + of_tasks)
+
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -115,6 +126,80 @@ METHODS: dict[str, Method] = {
             worker_score="ability, on the real line",
             numbers=_without_matrices,
             run=glad,
+        ),
+        Method(
+            name="ibcc",
+            short_name="IBCC",
+            paper="Kim and Ghahramani, AISTATS 2012",
+            probabilities=_POSTERIOR,
+            worker_score="expected accuracy under the class frequencies, 0 to 1",
+            numbers=_with_confusions,
+            run=ibcc,
+        ),
+        Method(
+            name="ebcc",
+            short_name="EBCC",
+            paper="Li, Rubinstein and Cohn, ICML 2019",
+            probabilities=_POSTERIOR,
+            worker_score="expected accuracy under the class frequencies, 0 to 1",
+            numbers=_with_subtypes,
+            run=ebcc,
+            uses_seed=True,
+        ),
+        Method(
+            name="bwa",
+            short_name="BWA",
+            paper="Li, Rubinstein and Cohn, WWW 2019",
+            probabilities="weighted averages, divided by their sum",
+            worker_score="precision, above 0",
+            numbers=_without_matrices,
+            run=bwa,
+        ),
+        Method(
+            name="mace",
+            short_name="MACE",
+            paper="Hovy, Berg-Kirkpatrick, Vaswani and Hovy, NAACL 2013",
+            probabilities=_POSTERIOR,
+            worker_score="probability of knowing the answer, 0 to 1",
+            numbers=_without_matrices,
+            run=mace,
+            uses_seed=True,
+        ),
+        Method(
+            name="catd",
+            short_name="CATD",
+            paper="Li, Li, Gao, Su, Zhao, Demirbas, Fan and Han, VLDB 2014",
+            probabilities=_WEIGHTED_SHARE,
+            worker_score="weight, above 0",
+            numbers=_without_matrices,
+            run=catd,
+        ),
+        Method(
+            name="pm",
+            short_name="PM",
+            paper="Li, Li, Gao, Zhao, Fan and Han, SIGMOD 2014 (CRH)",
+            probabilities=_WEIGHTED_SHARE,
+            worker_score="weight, above 0",
+            numbers=_without_matrices,
+            run=pm,
+        ),
+        Method(
+            name="wawa",
+            short_name="Wawa",
+            paper="none; worker agreement with aggregate, Appen and Crowd-Kit",
+            probabilities=_WEIGHTED_SHARE,
+            worker_score="agreement with the majority label, 0 to 1",
+            numbers=_without_matrices,
+            run=wawa,
+        ),
+        Method(
+            name="zero_based_skill",
+            short_name="ZBS",
+            paper="none; Toloka and Crowd-Kit",
+            probabilities=_WEIGHTED_SHARE,
+            worker_score="agreement with the weighted label, 0 to 1",
+            numbers=_without_matrices,
+            run=zero_based_skill,
         ),
     )
 }

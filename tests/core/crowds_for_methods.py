@@ -29,9 +29,11 @@ TINY = Answers(
 )
 
 
-def drawn(world: str, *, options: int = 3, tasks: int = 300, seed: int = 5) -> SimulatedCrowd:
-    """A crowd of 25 workers with 6 answers a task."""
-    shape = Shape.exact(tasks=tasks, workers=25, options=options, answers_per_task=6)
+def drawn(
+    world: str, *, options: int = 3, tasks: int = 300, answers: int = 6, seed: int = 5
+) -> SimulatedCrowd:
+    """A crowd of 25 workers; answers: per task."""
+    shape = Shape.exact(tasks=tasks, workers=25, options=options, answers_per_task=answers)
     crowd: SimulatedCrowd = WORLDS[world](shape=shape, strength=(0.4, 0.4)).sample(
         np.random.default_rng(seed)
     )

@@ -1,0 +1,129 @@
+"""Votes weighted by worker, where the weights follow from agreement with the votes' outcome.
+
+In all of them tied winners share the win, so that no option is preferred for its place. Letters:
+E annotations, T tasks, W workers, K options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from crowdfm_core.methods.answers import Answers, Floats, MethodResult
+from crowdfm_core.methods.special import chi_squared_quantile
+
+__all__ = ["catd", "pm", "wawa", "zero_based_skill"]
+
+# What stands for no errors where weights are logarithms of rates, and reciprocals of counts.
+_SMALLEST_RATE, _FEWEST_ERRORS = 1e-9, 1e-3
+_CATD_LEVEL = 0.05
+_TIE = 1e-12  # of the votes; far above rounding in sums, far below one vote
+
+
+def wawa(answers: Answers) -> MethodResult:
+    """Worker agreement with aggregate: majority voting, then votes weighted by agreement with it.
+
+    Without a paper; known from Appen's and Crowd-Kit's documentation. worker_score: share of the
+    worker's answers that equal the majority label, in [0, 1].
+    """
+    answers = answers.in_order()
+    skill = _agreement(answers, _winners(answers.votes()))
+    return _result(answers, skill, iterations=1, converged=True)
+
+
+def zero_based_skill(answers: Answers, *, iterations: int = 100) -> MethodResult:
+    """Zero-based skill: weights move by gradient steps towards the agreement with their votes.
+
+    Without a paper; the rule of Crowd-Kit's documentation: weights start at 1 / K, each step moves
+    them by a rate times (agreement - weight), and the rate, 1 at first, halves every 20 steps.
+    worker_score: the weight, in [0, 1].
+    """
+    answers = answers.in_order()
+    skill = np.full(answers.num_workers, 1.0 / answers.num_options + 1e-5)
+    rate = 1.0
+    for iteration in range(1, iterations + 1):
+        if iteration % 20 == 0:
+            rate *= 0.5
+        agreement = _agreement(answers, _winners(_votes(answers, skill)))
+        skill = skill + rate * (agreement - skill)
+    return _result(answers, skill, iterations=iterations, converged=True)
+
+
+def pm(answers: Answers, *, max_iterations: int = 100) -> MethodResult:
+    """Conflict resolution by weighted voting, with weights -log(error rate / largest error rate).
+
+    Q. Li, Y. Li, J. Gao, B. Zhao, W. Fan and J. Han, Resolving Conflicts in Heterogeneous Data by
+    Truth Discovery and Source Reliability Estimation, SIGMOD 2014 (CRH; PM in surveys), with the
+    0-1 loss: weights (5) from the loss divided by the number of answers, as the paper has it for
+    sources that do not claim everything, relative to the largest; truths (9). Surveys leave that
+    division out, which makes who answers much look bad. Ends when no winner changes.
+    worker_score: the weight, above 0.
+    """
+
+    def weigh(errors: Floats, counts: Floats) -> Floats:
+        rates = np.maximum(errors / np.maximum(counts, 1.0), _SMALLEST_RATE)
+        weights: Floats = -np.log(rates / rates.max(initial=_SMALLEST_RATE)) + _SMALLEST_RATE
+        return weights
+
+    return _alternate(answers, weigh, max_iterations)
+
+
+def catd(answers: Answers, *, max_iterations: int = 100) -> MethodResult:
+    """Weighted voting with weights that are sure of their workers.
+
+    Q. Li, Y. Li, J. Gao, L. Su, B. Zhao, M. Demirbas, W. Fan and J. Han, A Confidence-Aware
+    Approach for Truth Discovery on Long-Tail Data, VLDB 2014: weights (4), the lower 2.5 per cent
+    quantile of the chi-squared distribution with as many degrees of freedom as the worker has
+    answers, divided by the number of errors. Ends when no winner changes. worker_score: the
+    weight, above 0.
+    """
+
+    def weigh(errors: Floats, counts: Floats) -> Floats:
+        quantile: Floats = chi_squared_quantile(_CATD_LEVEL / 2.0, np.maximum(counts, 1.0))
+        return quantile / np.maximum(errors, _FEWEST_ERRORS)
+
+    return _alternate(answers, weigh, max_iterations)
+
+
+def _alternate(
+    answers: Answers, weigh: Callable[[Floats, Floats], Floats], max_iterations: int
+) -> MethodResult:
+    """Vote, weigh workers by errors and counts [W], vote with the weights, and so on."""
+    answers = answers.in_order()
+    counts = answers.answers_per_worker().astype(np.float64)
+    winners = _winners(answers.votes())
+    iterations, converged = 0, False
+    while not converged and iterations < max_iterations:
+        iterations += 1
+        weights = weigh(counts - answers.sum_per_worker(answers.own_values(winners)), counts)
+        last, winners = winners, _winners(_votes(answers, weights))
+        converged = bool((last == winners).all())
+    return _result(answers, weights, iterations=iterations, converged=converged)
+
+
+def _result(answers: Answers, weights: Floats, *, iterations: int, converged: bool) -> MethodResult:
+    """Shares of the weighted votes as probabilities, weights as scores."""
+    votes = _votes(answers, weights)
+    total = votes.sum(axis=1, keepdims=True)
+    shares = np.divide(votes, total, out=np.zeros_like(votes), where=total > 0.0)
+    return MethodResult.of(answers, shares, weights, iterations=iterations, converged=converged)
+
+
+def _votes(answers: Answers, weights: Floats) -> Floats:
+    return answers.votes(weights[answers.worker_index])
+
+
+def _winners(votes: Floats) -> Floats:
+    """1 / (number of winners) for the options with the most votes of a task, else 0; [T, K]."""
+    most = votes.max(axis=1, keepdims=True)
+    won: Floats = (votes >= most * (1.0 - _TIE)).astype(np.float64)
+    won /= won.sum(axis=1, keepdims=True)
+    return won
+
+
+def _agreement(answers: Answers, winners: Floats) -> Floats:
+    """Mean share of the win of each worker's answers, [W] in [0, 1]."""
+    won = answers.sum_per_worker(answers.own_values(winners))
+    share: Floats = won / np.maximum(answers.answers_per_worker(), 1)
+    return share

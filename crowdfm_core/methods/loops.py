@@ -70,8 +70,11 @@ def state_posteriors(
             posterior[t] = 0.0
             continue
         scores[:] = log_prior
+        # Plain loops: a slice per annotation would cost more than the sums.
         for e in range(task_start[t], task_start[t + 1]):
-            scores += log_answer[worker[e], option[e]]
+            w, o = worker[e], option[e]
+            for j in range(len(scores)):
+                scores[j] += log_answer[w, o, j]
         largest = scores.max()
         total = 0.0
         for j in range(len(scores)):
@@ -91,4 +94,6 @@ def expected_counts(task_start, worker, option, posterior, counts):  # pragma: n
     """Add each annotation's posterior [T, J] to counts [W, K, J] at its worker and option."""
     for t in range(len(task_start) - 1):
         for e in range(task_start[t], task_start[t + 1]):
-            counts[worker[e], option[e]] += posterior[t]
+            w, o = worker[e], option[e]
+            for j in range(posterior.shape[1]):
+                counts[w, o, j] += posterior[t, j]

@@ -74,8 +74,8 @@ CROWDFM = MethodDescription(
 
 
 def _without_matrices(answers: Answers) -> int:
-    rows, options = len(answers.task_index), answers.num_options
-    return 4 * answers.num_tasks * options + 4 * rows
+    nodes = 4 * answers.num_tasks + 3 * answers.num_workers
+    return nodes * answers.num_options + 6 * len(answers.task_index)
 
 
 def _with_confusions(answers: Answers) -> int:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
 import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
+import yaml
 
 from crowdfm_core.config import load_config
+from jobs import nightly
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+_SPARK = ".".join(version("pyspark").split(".")[:2])
+DELTA = f"io.delta:delta-spark_{_SPARK}_2.13:{version('delta-spark')}"  # of the installed versions
 FILES = sorted(path.name for path in CONF.glob("*.yaml"))
 
 
@@ -66,10 +74,30 @@ def test_gpu_discovery_without_gpu_says_why_and_fails(
     assert re.search(message, done.stderr)
 
 
-def test_airflow_dag_names_files_and_flags_that_exist() -> None:
-    tree = ast.parse((CONF / "airflow_dag.py").read_text())
-    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    assert "--conf" in strings
+def test_airflow_dag_submits_a_job_and_arguments_that_exist(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator, sdk = MagicMock(), MagicMock()
+    spark = "airflow.providers.apache.spark.operators.spark_submit"
+    monkeypatch.setitem(sys.modules, "airflow", MagicMock())
+    monkeypatch.setitem(sys.modules, "airflow.sdk", sdk)
+    monkeypatch.setitem(sys.modules, spark, SimpleNamespace(SparkSubmitOperator=operator))
+    monkeypatch.setenv("CROWDFM_HOME", str(ROOT))
+    exec(compile((CONF / "airflow_dag.py").read_text(), "airflow_dag.py", "exec"), {})
+    assert sdk.DAG.call_args.kwargs["max_active_runs"] == 1
+    (submit,) = (call.kwargs for call in operator.call_args_list)
+    assert Path(submit["application"]).is_file()
+    assert submit["packages"] == DELTA
+    assert nightly.main([*submit["application_args"], "--print-config"]) == 0
+    assert "output" in yaml.safe_load(capsys.readouterr().out)
+
+
+def test_delta_is_named_alike_wherever_spark_submit_needs_it() -> None:
+    files = [ROOT / "README.md", CONF / "airflow_dag.py", CONF / "yarn.yaml"]
+    found = {path.name: re.findall(r"io\.delta:[\w.:-]+", path.read_text()) for path in files}
+    assert {name: set(names) for name, names in found.items()} == {
+        path.name: {DELTA} for path in files
+    }
 
 
 def test_airflow_dag_loads_where_airflow_is_installed() -> None:

@@ -26,9 +26,10 @@ def ibcc(answers: Answers, *, max_iterations: int = 500, tolerance: float = 1e-6
     """Kim and Ghahramani (2012): Dawid and Skene's model with Dirichlet priors, variational.
 
     H.-C. Kim and Z. Ghahramani, Bayesian Classifier Combination, AISTATS 2012 (the independent
-    model); mean-field updates as in E. Simpson, S. Roberts, I. Psorakis and A. Smith, Dynamic
-    Bayesian Combination of Multiple Imperfect Classifiers, 2013, section 3; the priors of answers
-    of EBCC's paper, a uniform one of options; started from vote shares. Ends when the evidence
+    model), with mean-field updates: log posterior[k] = psi(n[k]) + sum over the task's answers of
+    psi(n[w, answer, k]) - psi(sum over answers of n[w, answer, k]) + constant, where the n are
+    pseudo-counts plus expected counts and psi is the digamma function; the pseudo-counts of answers
+    are those of EBCC's paper, of options 1; started from vote shares. Ends when the evidence
     lower bound per annotation grows by less than `tolerance`. worker_score: expected probability
     of naming the true option of a task drawn from the class frequencies, in [0, 1].
     """
@@ -48,9 +49,10 @@ def ebcc(
     """Li, Rubinstein and Cohn (2019): every option has subtypes, which correlate the workers.
 
     Y. Li, B. Rubinstein and T. Cohn, Exploiting Worker Correlation for Label Aggregation in
-    Crowdsourcing, ICML 2019: the model of section 4 with 10 subtypes per option, a confusion
-    matrix per worker and subtype, mean-field updates and lower bound of its section 4.2, priors
-    of section 5, that of the options with the vote shares as pseudo-counts. Each start draws the
+    Crowdsourcing, ICML 2019: 10 subtypes per option and a confusion matrix per worker and subtype;
+    mean-field updates of the joint posterior of option and subtype as in `ibcc`, with
+    psi(m[k, subtype]) - psi(sum over subtypes of m[k, subtype]) added; pseudo-counts 4 of right and
+    1 of each wrong answer, 0.1 of each subtype, and the vote shares of the options. Each start draws the
     subtypes' shares of every task from `seed`; the start with the largest lower bound is kept.
     Ends like `ibcc`, with the same worker_score.
     """

@@ -22,9 +22,11 @@ def bwa(answers: Answers, *, max_iterations: int = 500, tolerance: float = 1e-4)
     Y. Li, B. Rubinstein and T. Cohn, Truth Inference at Scale: A Bayesian Model for Adjudicating
     Highly Redundant Crowd Annotations, WWW 2019: an answer is 1 for its option and 0 for every
     other; it is normal around the task's value with the worker's precision; values are normal
-    around their mean, precisions have a gamma prior whose rate follows from the spread of the
-    votes (section 4). Each option apart: mean, precisions and values in turn, until no value
-    moves by more than `tolerance`. Probabilities are the values divided by their sum.
+    around their mean with precision 1, precisions have a gamma prior of shape 15 whose rate
+    follows from the spread of the votes. Each option apart, in turn: mean of the values;
+    precision[w] = (15 + answers[w]) / (rate + sum of squared residuals[w]);
+    value = (mean + sum of precisions of those who say so) / (1 + sum of all precisions); until no
+    value moves by more than `tolerance`. Probabilities are the values divided by their sum.
     worker_score: mean over the options of the worker's precision.
     """
     answers = answers.in_order()

@@ -57,8 +57,10 @@ def one_coin_dawid_skene(
     """Dawid and Skene's model with one accuracy per worker; wrong answers are equally likely.
 
     Y. Zhang, X. Chen, D. Zhou and M. I. Jordan, Spectral Methods Meet EM, Journal of Machine
-    Learning Research 17 (2016), section 2 and the EM steps (5) and (6) under the one-coin model,
-    started from vote shares, with class priors. Ends like `dawid_skene`. worker_score: the
+    Learning Research 17 (2016), the one-coin model: the posterior of option k is proportional to
+    prior[k] times, over the task's answers, accuracy[w] if the answer is k, else
+    (1 - accuracy[w]) / (K - 1); accuracy[w] is the mean posterior of the worker's own answers.
+    Started from vote shares, with class priors. Ends like `dawid_skene`. worker_score: the
     accuracy, in [0, 1].
     """
     answers = answers.in_order()

@@ -21,10 +21,9 @@ def glad(answers: Answers, *, max_iterations: int = 500, tolerance: float = 1e-6
     """Whitehill et al. (2009): the true option is named with probability sigmoid(alpha beta).
 
     J. Whitehill, P. Ruvolo, T. Wu, J. Bergsma and J. Movellan, Whose Vote Should Count More, NIPS
-    2009: the model (1) with an ability alpha per worker and an inverse difficulty beta > 0 per
-    task, posteriors of the E-step and the expected log likelihood Q of the M-step (section 3),
-    normal priors on alpha and log beta (section 3.1), equally likely wrong options, uniform class
-    priors. In place of conjugate gradients each M-step is one guarded Newton step for every
+    2009: an ability alpha per worker and an inverse difficulty beta > 0 per task; EM on
+    Q = E[log p(answers | truth, alpha, beta)] with normal priors of mean 1 and variance 1 on alpha
+    and log beta; equally likely wrong options, uniform class priors. In place of conjugate gradients each M-step is one guarded Newton step for every
     worker, then one for every task, which are independent given the other side. Ends when the
     log of the marginal likelihood with the priors, per annotation, moves by less than
     `tolerance`. worker_score: the ability alpha, on the real line.

@@ -12,7 +12,7 @@ from crowdfm_core.methods.special import digamma
 
 __all__ = ["mace"]
 
-# Priors of (Hovy et al., 2013), section 3: beta prior of guessing, Dirichlet prior of habits.
+# Pseudo-counts of guessing and of knowing, and of every option in a worker's habit.
 _GUESSING_PRIOR, _HABIT_PRIOR = 0.5, 10.0
 _NOISE = 0.5  # of random starts
 _SMALLEST = 1e-300
@@ -29,7 +29,8 @@ def mace(
     """Hovy et al. (2013): a worker knows the true option, or answers out of habit.
 
     D. Hovy, T. Berg-Kirkpatrick, A. Vaswani and E. Hovy, Learning Whom to Trust with MACE, NAACL
-    2013: the generative model of figure 1, variational EM with the priors of section 3, from
+    2013: an answer is the true option with probability know[w], else a draw from habit[w];
+    variational EM with a Beta(0.5, 0.5) prior of know and a Dirichlet(10) prior of habit, from
     several random starts of which the one with the largest marginal likelihood is kept. A start
     ends when its log, per annotation, moves by less than `tolerance`. worker_score: probability
     that the worker knows, in [0, 1].

@@ -55,9 +55,10 @@ def pm(answers: Answers, *, max_iterations: int = 100) -> MethodResult:
 
     Q. Li, Y. Li, J. Gao, B. Zhao, W. Fan and J. Han, Resolving Conflicts in Heterogeneous Data by
     Truth Discovery and Source Reliability Estimation, SIGMOD 2014 (CRH; PM in surveys), with the
-    0-1 loss: weights (5) from the loss divided by the number of answers, as the paper has it for
-    sources that do not claim everything, relative to the largest; truths (9). Surveys leave that
-    division out, which makes who answers much look bad. Ends when no winner changes.
+    0-1 loss: weight[w] = -log(rate[w] / max rate), where rate[w] is the share of the worker's
+    answers that lose; the label has the largest sum of weights. Surveys take the number of lost
+    answers in place of their share, which makes those who answer much look bad. Ends when no
+    winner changes.
     worker_score: the weight, above 0.
     """
 
@@ -73,10 +74,11 @@ def catd(answers: Answers, *, max_iterations: int = 100) -> MethodResult:
     """Weighted voting with weights that are sure of their workers.
 
     Q. Li, Y. Li, J. Gao, L. Su, B. Zhao, M. Demirbas, W. Fan and J. Han, A Confidence-Aware
-    Approach for Truth Discovery on Long-Tail Data, VLDB 2014: weights (4), the lower 2.5 per cent
-    quantile of the chi-squared distribution with as many degrees of freedom as the worker has
-    answers, divided by the number of errors. Ends when no winner changes. worker_score: the
-    weight, above 0.
+    Approach for Truth Discovery on Long-Tail Data, VLDB 2014: weight[w] = q / errors[w], where q
+    is the lower 2.5 per cent quantile of the chi-squared distribution with as many degrees of
+    freedom as the worker has answers, so that the weight is a lower confidence bound of the
+    precision; the label has the largest sum of weights. Ends when no winner changes.
+    worker_score: the weight, above 0.
     """
 
     def weigh(errors: Floats, counts: Floats) -> Floats:

@@ -39,11 +39,13 @@ class MethodSummary:
 
 
 def common_datasets(evaluation: Evaluation) -> list[str]:
-    """Data sets on which every contender was measured, in their order."""
+    """Data sets on which majority voting and every contender were measured, in their order.
+
+    A method that failed on all of them does not count: it must not take the others' means away.
+    """
     measured = [set(evaluation.of_method(c.name)) for c in evaluation.contenders]
-    # A method that failed everywhere has no mean; it must not take all others' away.
-    kept = [names for names in measured if names]
-    return [d.name for d in evaluation.datasets if kept and all(d.name in names for names in kept)]
+    required = [set(evaluation.of_method(BASELINE)), *(names for names in measured if names)]
+    return [d.name for d in evaluation.datasets if all(d.name in names for names in required)]
 
 
 def summarise(evaluation: Evaluation) -> list[MethodSummary]:

@@ -52,9 +52,9 @@ def ebcc(
     Crowdsourcing, ICML 2019: 10 subtypes per option and a confusion matrix per worker and subtype;
     mean-field updates of the joint posterior of option and subtype as in `ibcc`, with
     psi(m[k, subtype]) - psi(sum over subtypes of m[k, subtype]) added; pseudo-counts 4 of right and
-    1 of each wrong answer, 0.1 of each subtype, and the vote shares of the options. Each start draws the
-    subtypes' shares of every task from `seed`; the start with the largest lower bound is kept.
-    Ends like `ibcc`, with the same worker_score.
+    1 of each wrong answer, 0.1 of each subtype, and the vote shares of the options. Each start
+    draws the subtypes' shares of every task from `seed`; the start with the largest lower bound is
+    kept. Ends like `ibcc`, with the same worker_score.
     """
     answers = answers.in_order()
     rng = np.random.default_rng(seed)

@@ -23,10 +23,11 @@ def glad(answers: Answers, *, max_iterations: int = 500, tolerance: float = 1e-6
     J. Whitehill, P. Ruvolo, T. Wu, J. Bergsma and J. Movellan, Whose Vote Should Count More, NIPS
     2009: an ability alpha per worker and an inverse difficulty beta > 0 per task; EM on
     Q = E[log p(answers | truth, alpha, beta)] with normal priors of mean 1 and variance 1 on alpha
-    and log beta; equally likely wrong options, uniform class priors. In place of conjugate gradients each M-step is one guarded Newton step for every
-    worker, then one for every task, which are independent given the other side. Ends when the
-    log of the marginal likelihood with the priors, per annotation, moves by less than
-    `tolerance`. worker_score: the ability alpha, on the real line.
+    and log beta; equally likely wrong options, uniform class priors. In place of conjugate
+    gradients each M-step is one guarded Newton step for every worker, then one for every task,
+    which are independent given the other side. Ends when the log of the marginal likelihood with
+    the priors, per annotation, moves by less than `tolerance`. worker_score: the ability alpha, on
+    the real line.
     """
     answers = answers.in_order()
     ability = np.full(answers.num_workers, _MEAN_ABILITY)

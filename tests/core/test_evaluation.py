@@ -201,6 +201,16 @@ def test_means_are_over_what_every_method_has(tmp_path: Path) -> None:
     assert "| half | 50.00 | - | 50.00 | 50.00 |" in markdown_report(partial)
 
 
+def test_without_majority_voting_there_is_no_summary(tmp_path: Path) -> None:
+    done = evaluate(
+        [dataset_of(tmp_path)], [classical("majority_vote", max_bytes=1), constant("half", 0.5)]
+    )
+    assert summarise(done) == []
+    text = markdown_report(done)
+    assert "No data set was measured by every method." in text
+    assert "- set, majority_vote: majority_vote: 120 tasks" in text
+
+
 def test_published_accuracies_stand_beside_those_of_the_same_name(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("method,SET,other\nMV,50.5,1\nLAA,NaN,2\nGLAD,60,\n", encoding="utf-8")

@@ -154,15 +154,16 @@ def _write_all(frames: Mapping[Path, pd.DataFrame], out: Path) -> None:
     partial = {path: path.with_name(f".{path.name}.partial") for path in frames}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path, frame in frames.items():
-            _write(frame, partial[path], path.suffix)
-        for path in frames:
-            os.replace(partial[path], path)
+        try:
+            for path, frame in frames.items():
+                _write(frame, partial[path], path.suffix)
+            for path in frames:
+                os.replace(partial[path], path)
+        finally:
+            for path in partial.values():
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
 
 
 def _write(frame: pd.DataFrame, path: Path, suffix: str) -> None:

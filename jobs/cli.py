@@ -18,6 +18,7 @@ _REFUSED = 2
 _COMMANDS = {
     "nightly": ("jobs.nightly", "main", "label a lake of annotations into Delta tables (Spark)"),
     "score": ("jobs.cli", "score", "label one file, without Spark and without configuration"),
+    "sql": ("jobs.sql_command", "main", "show the rows of one query over Delta tables (Spark)"),
     "demo-lake": ("jobs.cli", "demo_lake", "write a synthetic lake to try the nightly job on"),
     "simulate": ("crowdfm_core.simulation_checks.commands", "main", "check the simulator"),
     "evaluate": ("crowdfm_core.evaluation.command", "main", "accuracy on data sets with truth"),
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"crowdfm {version('crowdfm')}")
     parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help="see below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = parser.parse_args(given or ["--help"])
 
     from crowdfm_core.errors import CrowdFMError  # loads the core, which --help need not wait for
 

@@ -114,6 +114,28 @@ def test_score_file_without_usable_row_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_score_file_names_the_output_that_cannot_be_written(tmp_path: Path) -> None:
+    path = csv_of(ROWS, tmp_path)
+    with pytest.raises(InputError, match=r"answers\.csv/out cannot be written: Not a directory"):
+        score_file(path, path / "out")
+
+
+def test_score_file_that_fails_while_writing_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = csv_of(ROWS, tmp_path), tmp_path / "out"
+    score_file(path, out)
+    before = {file.name: file.read_text() for file in out.iterdir()}
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", disk_full)
+    with pytest.raises(InputError, match="out cannot be written: No space left on device"):
+        score_file(path, out, overwrite=True)
+    assert {file.name: file.read_text() for file in out.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("times", "expected"),
     [

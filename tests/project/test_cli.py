@@ -10,12 +10,13 @@ import pytest
 
 from jobs.cli import main
 
-COMMANDS = ("nightly", "score", "demo-lake", "simulate", "evaluate", "methods", "pretrain")
+COMMANDS = ("nightly", "score", "sql", "demo-lake", "simulate", "evaluate", "methods", "pretrain")
 
 
-def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_help_lists_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
+        main(arguments)
     shown = capsys.readouterr().out
     assert [name for name in COMMANDS if f"  {name}" not in shown] == []
 

@@ -23,6 +23,7 @@ from crowdfm_core.simulation import (
     Mixture,
     OneCoinCrowds,
     RichCrowds,
+    SubtypedCrowds,
     ThreeParameterLogisticCrowds,
     UniformCrowds,
 )
@@ -47,6 +48,7 @@ GENERATORS: dict[str, type[CrowdGenerator]] = {
     "one_coin": OneCoinCrowds,
     "glad": GladCrowds,
     "grouped": GroupedCrowds,
+    "subtyped": SubtypedCrowds,
 }
 
 

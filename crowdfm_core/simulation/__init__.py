@@ -6,6 +6,7 @@ from crowdfm_core.simulation.item_response import ThreeParameterLogisticCrowds
 from crowdfm_core.simulation.rich import RichCrowds, RichDraw
 from crowdfm_core.simulation.shapes import Shape
 from crowdfm_core.simulation.sizes import CrowdSizes
+from crowdfm_core.simulation.subtypes import SubtypedCrowds
 from crowdfm_core.simulation.uniform import UniformCrowds
 from crowdfm_core.simulation.worlds import (
     DawidSkeneCrowds,
@@ -28,6 +29,7 @@ __all__ = [
     "RichDraw",
     "Shape",
     "SimulatedCrowd",
+    "SubtypedCrowds",
     "ThreeParameterLogisticCrowds",
     "UniformCrowds",
     "WorldDraw",

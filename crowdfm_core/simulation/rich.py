@@ -43,8 +43,10 @@ from crowdfm_core.simulation.tasks import (
     TemptingAnswers,
 )
 from crowdfm_core.simulation.workers import (
+    ExpertsAndNovices,
     HabitualErrors,
     IndividualClassSkill,
+    SkillByLoad,
     Teachers,
     WorkerGroups,
     WorkerSkill,
@@ -90,6 +92,8 @@ class RichCrowds(Checked):
     ordinal_confusion: OrdinalConfusion = field(default_factory=OrdinalConfusion)
     shared_confusion: SharedConfusion = field(default_factory=SharedConfusion)
     worker_skill: WorkerSkill = field(default_factory=WorkerSkill)
+    experts_and_novices: ExpertsAndNovices = field(default_factory=ExpertsAndNovices)
+    skill_by_load: SkillByLoad = field(default_factory=SkillByLoad)
     individual_class_skill: IndividualClassSkill = field(default_factory=IndividualClassSkill)
     habitual_errors: HabitualErrors = field(default_factory=HabitualErrors)
     worker_groups: WorkerGroups = field(default_factory=WorkerGroups)
@@ -152,7 +156,12 @@ class RichCrowds(Checked):
         tempting_share = self.tempting_answers.sample(streams["tempting_answers"])
 
         class_skill = self.class_skill.sample(streams["class_skill"], options)
-        skill = self.worker_skill.sample(streams["worker_skill"], workers)[:, None] + class_skill
+        of_worker = self.worker_skill.sample(streams["worker_skill"], workers)
+        rng = streams["experts_and_novices"]
+        of_worker = of_worker + self.experts_and_novices.sample(rng, workers)
+        loads = np.bincount(shape.worker_index, minlength=workers)
+        of_worker = of_worker + self.skill_by_load.sample(streams["skill_by_load"], loads)
+        skill = of_worker[:, None] + class_skill
         rng = streams["individual_class_skill"]
         skill = skill + self.individual_class_skill.sample(rng, workers, options)
         groups = self.worker_groups.sample(streams["worker_groups"], workers, options)

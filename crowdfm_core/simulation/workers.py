@@ -1,4 +1,4 @@
-"""How honest workers of one crowd differ: skill, skill by class, habitual errors, groups, teachers.
+"""How honest workers of one crowd differ: skill, experts, load, class, habits, groups, teachers.
 
 Letters: W workers, K options, G groups.
 """
@@ -16,8 +16,10 @@ from crowdfm_core.simulation.pieces import Piece, Range, draw_rows
 __all__ = [
     "DrawnGroups",
     "DrawnTeachers",
+    "ExpertsAndNovices",
     "HabitualErrors",
     "IndividualClassSkill",
+    "SkillByLoad",
     "Teachers",
     "WorkerGroups",
     "WorkerSkill",
@@ -38,6 +40,44 @@ class WorkerSkill(Piece):
         if not self.is_on(rng):
             return np.zeros(workers)
         return rng.normal(0.0, rng.uniform(*self.spread), workers)
+
+
+@dataclass(frozen=True)
+class ExpertsAndNovices(Piece):
+    """A mixture: a share from `experts` of the workers is more skilled by `gap` logits; off: none.
+
+    Some public crowds are a few reliable workers among many who nearly guess.
+    """
+
+    probability: float = 0.3
+    experts: Range = (0.05, 0.6)
+    gap: Range = (0.8, 3.0)
+    bounds: ClassVar[dict[str, Range]] = {"experts": (0.0, 1.0), "gap": (0.0, 20.0)}
+
+    def sample(self, rng: np.random.Generator, workers: int) -> FloatArray:
+        """Draw an offset per worker, 0 or the crowd's gap, float [W]."""
+        if not self.is_on(rng):
+            return np.zeros(workers)
+        share, gap = rng.uniform(*self.experts), rng.uniform(*self.gap)
+        return gap * (rng.random(workers) < share)
+
+
+@dataclass(frozen=True)
+class SkillByLoad(Piece):
+    """Busy workers who are better, or worse, than those who give few answers: a slope from
+    `slope`, in logits per standard deviation of the logarithm of the load; off: 0."""
+
+    probability: float = 0.4
+    slope: Range = (-0.4, 1.2)
+    bounds: ClassVar[dict[str, Range]] = {"slope": (-10.0, 10.0)}
+
+    def sample(self, rng: np.random.Generator, loads: IntArray) -> FloatArray:
+        """Return an offset per worker, float [W], from their numbers of answers >= 1, [W]."""
+        if not self.is_on(rng):
+            return np.zeros(len(loads))
+        size = np.log(loads)
+        standard = (size - size.mean()) / max(float(size.std()), 1e-9)
+        return np.asarray(rng.uniform(*self.slope) * standard)
 
 
 @dataclass(frozen=True)

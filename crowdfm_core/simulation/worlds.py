@@ -27,11 +27,24 @@ from crowdfm_core.simulation.pieces import (
 )
 from crowdfm_core.simulation.shapes import DrawnShape, Shape
 
-__all__ = ["DawidSkeneCrowds", "GladCrowds", "GroupedCrowds", "OneCoinCrowds", "WorldDraw"]
+__all__ = [
+    "CONCENTRATION",
+    "SPREAD",
+    "STRENGTH",
+    "DawidSkeneCrowds",
+    "GladCrowds",
+    "GroupedCrowds",
+    "OneCoinCrowds",
+    "World",
+    "WorldDraw",
+    "confusion_with_equal_errors",
+    "crowd_of",
+    "rows_around",
+]
 
-_STRENGTH = (0.0, 0.999)
-_SPREAD = (0.0, 10.0)
-_CONCENTRATION = (0.01, 1e6)
+STRENGTH = (0.0, 0.999)
+SPREAD = (0.0, 10.0)
+CONCENTRATION = (0.01, 1e6)
 _SAMPLED = 256  # workers, or tasks, that stand for all in a mean
 
 
@@ -46,7 +59,7 @@ class WorldDraw:
 
 
 @dataclass(frozen=True)
-class _World(Checked):
+class World(Checked):
     """What all worlds share: a graph, class frequencies, and a strength.
 
     The mean accuracy of a worker lies at `strength` of the way from 1 / K to 1. What `acceptance`
@@ -89,7 +102,7 @@ class _World(Checked):
 
 
 @dataclass(frozen=True)
-class DawidSkeneCrowds(_World):
+class DawidSkeneCrowds(World):
     """Dawid and Skene (1979): every worker has a confusion matrix; given the truth, answers are
     independent.
 
@@ -105,11 +118,11 @@ class DawidSkeneCrowds(_World):
     shared_bias: Range = (0.0, 0.0)
     bias_concentration: float = 1.0
     bounds: ClassVar[dict[str, Range]] = {
-        "strength": _STRENGTH,
-        "concentration": _CONCENTRATION,
-        "class_spread": _SPREAD,
+        "strength": STRENGTH,
+        "concentration": CONCENTRATION,
+        "class_spread": SPREAD,
         "shared_bias": (0.0, 1.0),
-        "bias_concentration": _CONCENTRATION,
+        "bias_concentration": CONCENTRATION,
     }
 
     def _draw_on(
@@ -123,21 +136,21 @@ class DawidSkeneCrowds(_World):
         options = shape.num_options
         rng = streams["confusion"]
         spread = rng.normal(0.0, rng.uniform(*self.class_spread), options)
-        base = _confusion(sigmoid(logit(np.asarray(accuracy)) + spread))
+        base = confusion_with_equal_errors(sigmoid(logit(np.asarray(accuracy)) + spread))
         rng = streams["shared_bias"]
         bias = rng.uniform(*self.shared_bias)
         preferred = rng.dirichlet(np.full(options, self.bias_concentration))
         base = (1.0 - bias) * base + bias * preferred
         rng = streams["workers"]
         concentration = log_uniform(rng, self.concentration)
-        confusion = _around(
+        confusion = rows_around(
             rng, np.broadcast_to(base, (shape.num_workers, *base.shape)), concentration
         )
         return _answered(shape, prior, truth, confusion, streams)
 
 
 @dataclass(frozen=True)
-class GroupedCrowds(_World):
+class GroupedCrowds(World):
     """Workers in groups (community-based combination, Venanzi et al., 2014): a number of groups
     from `groups`, each with a confusion matrix, Dirichlet(c B[k]) with c from
     `group_concentration`; a member's rows are Dirichlet with c from `member_concentration` around
@@ -147,10 +160,10 @@ class GroupedCrowds(_World):
     group_concentration: Range = (1.0, 10.0)
     member_concentration: Range = (20.0, 500.0)
     bounds: ClassVar[dict[str, Range]] = {
-        "strength": _STRENGTH,
+        "strength": STRENGTH,
         "groups": (1, 1000),
-        "group_concentration": _CONCENTRATION,
-        "member_concentration": _CONCENTRATION,
+        "group_concentration": CONCENTRATION,
+        "member_concentration": CONCENTRATION,
     }
 
     def _draw_on(
@@ -163,25 +176,25 @@ class GroupedCrowds(_World):
     ) -> WorldDraw:
         rng = streams["groups"]
         number = int(rng.integers(*self.groups, endpoint=True))
-        base = _confusion(np.full(shape.num_options, accuracy))
+        base = confusion_with_equal_errors(np.full(shape.num_options, accuracy))
         base = np.broadcast_to(base, (number, *base.shape))
-        of_group = _around(rng, base, log_uniform(rng, self.group_concentration))
+        of_group = rows_around(rng, base, log_uniform(rng, self.group_concentration))
         sizes = rng.dirichlet(np.full(number, 2.0))
         group = rng.choice(number, shape.num_workers, p=sizes).astype(np.int32)
         rng = streams["workers"]
-        confusion = _around(rng, of_group[group], log_uniform(rng, self.member_concentration))
+        confusion = rows_around(rng, of_group[group], log_uniform(rng, self.member_concentration))
         return _answered(shape, prior, truth, confusion, streams, group)
 
 
 @dataclass(frozen=True)
-class OneCoinCrowds(_World):
+class OneCoinCrowds(World):
     """One coin per worker: an accuracy, Beta-distributed around the crowd's with a concentration
     (a + b) from `concentration`, the same on every class; errors are uniform."""
 
     concentration: Range = (2.0, 40.0)
     bounds: ClassVar[dict[str, Range]] = {
-        "strength": _STRENGTH,
-        "concentration": _CONCENTRATION,
+        "strength": STRENGTH,
+        "concentration": CONCENTRATION,
     }
 
     def _draw_on(
@@ -199,7 +212,7 @@ class OneCoinCrowds(_World):
 
 
 @dataclass(frozen=True)
-class GladCrowds(_World):
+class GladCrowds(World):
     """GLAD (Whitehill et al., 2009): P(right) = sigmoid(alpha beta), with an ability alpha per
     worker, normal with a spread from `ability_spread`, and an ease beta > 0 per task, log-normal
     with a spread from `ease_spread`; errors are uniform. The mean ability sets the accuracy, so
@@ -208,9 +221,9 @@ class GladCrowds(_World):
     ability_spread: Range = (0.3, 2.0)
     ease_spread: Range = (0.2, 1.2)
     bounds: ClassVar[dict[str, Range]] = {
-        "strength": _STRENGTH,
-        "ability_spread": _SPREAD,
-        "ease_spread": _SPREAD,
+        "strength": STRENGTH,
+        "ability_spread": SPREAD,
+        "ease_spread": SPREAD,
     }
 
     def _draw_on(
@@ -239,7 +252,7 @@ class GladCrowds(_World):
         )
 
 
-def _confusion(right: FloatArray) -> FloatArray:
+def confusion_with_equal_errors(right: FloatArray) -> FloatArray:
     """Return the table [..., K, K] with `right` [..., K] on the diagonal and equal errors."""
     options = right.shape[-1]
     wrong = (1.0 - right)[..., None] * wrong_answers(options)
@@ -247,7 +260,7 @@ def _confusion(right: FloatArray) -> FloatArray:
     return table
 
 
-def _around(rng: np.random.Generator, base: FloatArray, concentration: float) -> FloatArray:
+def rows_around(rng: np.random.Generator, base: FloatArray, concentration: float) -> FloatArray:
     """Draw each row of `base` [..., K] anew, Dirichlet(concentration * row)."""
     mass = rng.standard_gamma(concentration * base) + 1e-12
     return np.asarray(mass / mass.sum(axis=-1, keepdims=True))
@@ -266,7 +279,7 @@ def _answered(
     row = shape.worker_index.astype(np.int64) * options + truth[shape.task_index]
     answer = draw_rows(streams["answers"], confusion.reshape(-1, options), row)
     accuracy = np.einsum("wkk,k->w", confusion, prior)
-    crowd = _crowd(shape, truth, answer, accuracy)
+    crowd = crowd_of(shape, truth, answer, accuracy)
     if group is None:
         group = np.zeros(shape.num_workers, np.int32)
     return WorldDraw(crowd, prior, confusion, group)
@@ -286,12 +299,14 @@ def _one_coin(
     """Draw answers that are right with `right` [E], else uniformly wrong; accuracy: [W]."""
     options = shape.num_options
     answer = draw_answers(streams["answers"], truth[shape.task_index], right, options)
-    crowd = _crowd(shape, truth, answer, accuracy, difficulty, sensitivity)
-    confusion = _confusion(np.broadcast_to(accuracy[:, None], (shape.num_workers, options)))
+    crowd = crowd_of(shape, truth, answer, accuracy, difficulty, sensitivity)
+    confusion = confusion_with_equal_errors(
+        np.broadcast_to(accuracy[:, None], (shape.num_workers, options))
+    )
     return WorldDraw(crowd, prior, confusion, np.zeros(shape.num_workers, np.int32))
 
 
-def _crowd(
+def crowd_of(
     shape: DrawnShape,
     truth: IntArray,
     answer: IntArray,
@@ -299,6 +314,7 @@ def _crowd(
     difficulty: FloatArray | None = None,
     sensitivity: FloatArray | None = None,
 ) -> SimulatedCrowd:
+    """Put a crowd together; parameters that are not given are NaN."""
     absent = np.full(shape.num_tasks, np.nan)
     return SimulatedCrowd(
         task_index=shape.task_index,

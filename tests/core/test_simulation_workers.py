@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
-from crowdfm_core.simulation import RichDraw
+from crowdfm_core.simulation import RichDraw, Shape
 from crowdfm_core.simulation.spammers import WorkerKind
 from tests.core.rich_crowds import (
     SPAMMERS,
@@ -31,6 +32,26 @@ def test_worker_and_class_skills_spread_as_they_should() -> None:
     recall = counts.diagonal() / counts.sum(axis=1)
     assert (np.argsort(recall) == np.argsort(drawn.causes.class_skill)).all()
     assert np.ptp(recall) > 0.2
+
+
+def test_experts_are_a_share_of_the_workers_and_better_by_the_gap() -> None:
+    some = {"experts": (0.3, 0.3), "gap": (2.0, 2.0)}
+    drawn = draw(only(size(2000, 1500, 3, 10), experts_and_novices=some))
+    skill = drawn.causes.skill[:, 0]
+    expert = skill > skill.min() + 1
+    assert abs(expert.mean() - 0.3) < 0.04
+    np.testing.assert_allclose(skill[expert] - skill.min(), 2.0)
+    np.testing.assert_allclose(skill[~expert], skill.min())
+
+
+def test_skill_rises_with_the_logarithm_of_the_load() -> None:
+    shape = Shape.exact(tasks=2000, workers=300, options=3, answers_per_task=10, even=False)
+    drawn = draw(only(shape, skill_by_load={"slope": (0.7, 0.7)}))
+    size_of = np.log(np.bincount(drawn.crowd.worker_index))
+    slope = np.polyfit(size_of, drawn.causes.skill[:, 0], 1)[0]
+    assert slope == pytest.approx(0.7 / size_of.std())
+    equal = draw(only(size(2000, 20, 3, 20), skill_by_load={"slope": (0.7, 0.7)}))
+    assert np.ptp(equal.causes.skill) == 0  # everybody answers everything
 
 
 def test_habits_concentrate_the_errors_of_a_worker() -> None:

@@ -20,14 +20,15 @@ from crowdfm_core.simulation import (
     OneCoinCrowds,
     Shape,
     SimulatedCrowd,
+    SubtypedCrowds,
     WorldDraw,
 )
 from crowdfm_core.simulation.classes import ClassImbalance
 from tests.core.rich_crowds import assert_counts_follow, right
 from tests.core.test_simulation import assert_consistent
 
-WORLDS = [DawidSkeneCrowds, GladCrowds, GroupedCrowds, OneCoinCrowds]
-World = DawidSkeneCrowds | GladCrowds | GroupedCrowds | OneCoinCrowds
+WORLDS = [DawidSkeneCrowds, GladCrowds, GroupedCrowds, OneCoinCrowds, SubtypedCrowds]
+World = DawidSkeneCrowds | GladCrowds | GroupedCrowds | OneCoinCrowds | SubtypedCrowds
 RECIPE = Path(__file__).parents[2] / "conf" / "pretraining" / "rich.yaml"
 
 
@@ -64,12 +65,14 @@ def test_world_draws_consistent_crowds_by_seed(kind: type[World]) -> None:
         crowd = draw(kind(), seed).crowd
         assert_consistent(crowd)
         assert np.isfinite(crowd.worker_ability).all()
-        assert np.isnan(crowd.task_difficulty).all() == (kind is not GladCrowds)
+        has_difficulty = kind in (GladCrowds, SubtypedCrowds)
+        assert np.isfinite(crowd.task_difficulty).all() == has_difficulty
+        assert np.isnan(crowd.task_difficulty).all() != has_difficulty
         again = kind().sample(np.random.default_rng(seed))
         np.testing.assert_array_equal(crowd.option_index, again.option_index)
 
 
-@pytest.mark.parametrize("kind", [DawidSkeneCrowds, GroupedCrowds, OneCoinCrowds])
+@pytest.mark.parametrize("kind", [DawidSkeneCrowds, GroupedCrowds, OneCoinCrowds, SubtypedCrowds])
 @pytest.mark.parametrize("options", [2, 4, 8])
 def test_answers_follow_the_confusion_matrices(kind: type[World], options: int) -> None:
     drawn = draw(world(kind, 4000, 20, options, 10))
@@ -85,8 +88,8 @@ def test_answers_follow_the_confusion_matrices(kind: type[World], options: int) 
 def test_strength_sets_the_mean_accuracy(kind: type[World]) -> None:
     generator = world(kind, 300, 400, 4, 10)
     accuracy = np.mean([right(draw(generator, seed).crowd).mean() for seed in range(40)])
-    # Few groups stray further from their common mean than many workers do.
-    assert abs(accuracy - 0.55) < (0.04 if kind is GroupedCrowds else 0.01)
+    # Few groups, or subtypes, stray further from their common mean than many workers do.
+    assert abs(accuracy - 0.55) < (0.04 if kind in (GroupedCrowds, SubtypedCrowds) else 0.01)
 
 
 def test_concentration_decides_how_much_workers_differ() -> None:
@@ -129,6 +132,24 @@ def test_members_of_a_group_are_alike() -> None:
     inside = np.linalg.norm(flat - centres[group], axis=1).mean()
     between = np.linalg.norm(centres - centres.mean(axis=0), axis=1).mean()
     assert between > 2 * inside
+
+
+@pytest.mark.parametrize("subtypes", [1, 3])
+def test_errors_on_a_task_meet_where_classes_have_subtypes(subtypes: int) -> None:
+    """Given the class, two workers' errors are independent unless there are subtypes."""
+    settings: dict[str, Any] = {"subtypes": (subtypes, subtypes), "class_spread": (0.0, 0.0)}
+    settings |= {"subtype_concentration": (5.0, 5.0), "concentration": (20.0, 20.0)}
+    excess = []
+    for seed in range(10):
+        crowd = draw(world(SubtypedCrowds, 2000, 30, 2, 10, **settings), seed).crowd
+        wrong = 10 - np.bincount(crowd.task_index, weights=right(crowd))
+        for truth in range(2):
+            share = wrong[crowd.true_option == truth] / 10
+            excess.append(share.var() / (share.mean() * (1 - share.mean()) / 10))
+    if subtypes == 1:
+        assert np.mean(excess) < 1.1
+    else:
+        assert np.mean(excess) > 1.5
 
 
 def test_glad_answers_follow_ability_and_ease() -> None:

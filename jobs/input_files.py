@@ -20,7 +20,7 @@ from crowdfm_core.errors import InputError
 from udfs.csv_lines import RECORD_SCHEMA, join_csv_lines
 from udfs.parquet_footers import FOOTER_SCHEMA, read_footers
 
-__all__ = ["MALFORMED", "SOURCE_FILE", "InputParts", "fingerprint", "open_csv", "open_parquet"]
+__all__ = ["MALFORMED", "SOURCE_FILE", "InputParts", "list_files", "open_csv", "open_parquet"]
 
 MALFORMED = "_malformed_row"  # the text of a row that could not be parsed, else null
 SOURCE_FILE = "_source_file"
@@ -138,7 +138,7 @@ def open_parquet(spark: SparkSession, config: InputConfig, wanted: Iterable[str]
 
     Files without a sound footer are unreadable; executors look, one file at a time.
     """
-    listed = _listed(spark, config).select("path")
+    listed = list_files(spark, config).select("path")
     footers = listed.mapInArrow(read_footers(tuple(sorted(wanted))), FOOTER_SCHEMA).collect()
     kinds: dict[str | None, list[str]] = {}
     for row in sorted(footers, key=lambda row: str(row["path"])):
@@ -159,19 +159,8 @@ def open_parquet(spark: SparkSession, config: InputConfig, wanted: Iterable[str]
     return InputParts(with_file, tuple(unreadable))
 
 
-def fingerprint(spark: SparkSession, config: InputConfig) -> tuple[int, int]:
-    """Return number of files and a hash of their names, sizes and times of change."""
-    files = _listed(spark, config).select(
-        F.xxhash64("path", "length", "modificationTime").alias("h")
-    )
-    found = files.agg(F.count("*").alias("files"), F.coalesce(F.bit_xor("h"), F.lit(0)).alias("h"))
-    row = found.first()
-    assert row is not None  # a global aggregation has one row
-    return int(row["files"]), int(row["h"])
-
-
-def _listed(spark: SparkSession, config: InputConfig) -> DataFrame:
-    """The files of the input, all but hidden ones; their content is not read."""
+def list_files(spark: SparkSession, config: InputConfig) -> DataFrame:
+    """Return the files of the input but hidden ones (path, length, modificationTime, content)."""
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     return reader.load(config.path)
 

@@ -13,10 +13,10 @@ from pyspark.sql.types import DoubleType, FloatType, StructType, TimestampType
 
 from crowdfm_core.config import InputConfig
 from crowdfm_core.errors import InputError
-from jobs.input_files import MALFORMED, SOURCE_FILE, InputParts, open_csv, open_parquet
+from jobs.input_files import MALFORMED, SOURCE_FILE, InputParts, list_files, open_csv, open_parquet
 from jobs.spark_errors import SPARK_ERRORS, reason_of
 
-__all__ = ["RAW_COLUMNS", "input_version", "read_annotations"]
+__all__ = ["RAW_COLUMNS", "input_fingerprint", "input_version", "read_annotations"]
 
 RAW_COLUMNS = ("project_id", "task_id", "worker_id", "label", "annotated_at")
 
@@ -69,6 +69,26 @@ def input_version(spark: SparkSession, config: InputConfig) -> int | None:
         return None
     newest = table.history(1).select("version").first() if table is not None else None
     return int(newest["version"]) if newest is not None else None
+
+
+def input_fingerprint(spark: SparkSession, config: InputConfig) -> tuple[int, int] | None:
+    """Return the number of input files and a hash of their names, sizes and times of change.
+
+    None for tables, of which one version is read, and where files cannot be listed.
+    """
+    if config.path is None or config.format == "delta":
+        return None
+    hashes = F.xxhash64("path", "length", "modificationTime")
+    try:
+        found = (
+            list_files(spark, config)
+            .agg(F.count("*").alias("files"), F.coalesce(F.bit_xor(hashes), F.lit(0)).alias("hash"))
+            .first()
+        )
+    except SPARK_ERRORS:  # reading them says what is wrong
+        return None
+    assert found is not None  # a global aggregation has one row
+    return int(found["files"]), int(found["hash"])
 
 
 def _open(spark: SparkSession, config: InputConfig, version: int | None) -> InputParts:

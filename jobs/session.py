@@ -8,10 +8,12 @@ import sys
 
 from delta import configure_spark_with_delta_pip
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import SparkSession
 
 from crowdfm_core.config import SparkConfig
+from crowdfm_core.errors import ConfigError
 
 __all__ = ["make_session", "scoring_profile"]
 
@@ -41,7 +43,8 @@ _LOCAL = {
 def make_session(config: SparkConfig) -> SparkSession:
     """Return the session that `config` asks for; a session of spark-submit is taken over.
 
-    GPU settings are dropped in local mode, where Spark would wait for GPUs for ever.
+    GPU settings are dropped in local mode, where Spark would wait for GPUs for ever. Raises
+    ConfigError where Java does not start.
     """
     settings = dict(_ALWAYS)
     settings["spark.ui.showConsoleProgress"] = str(sys.stderr.isatty()).lower()
@@ -69,7 +72,14 @@ def make_session(config: SparkConfig) -> SparkSession:
         builder = builder.config(key, value)
     if "spark.jars" not in settings and "spark.jars.packages" not in settings:
         builder = configure_spark_with_delta_pip(builder)
-    return builder.getOrCreate()
+    try:
+        return builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        if error.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        java = os.environ.get("JAVA_HOME", "none, so it is the java on PATH")
+        problem = f"expected Java 17 or newer, got one that does not start; JAVA_HOME is {java}"
+        raise ConfigError([problem], where="Spark") from error
 
 
 def scoring_profile(config: SparkConfig) -> ResourceProfile | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-__all__ = ["RunSummary"]
+__all__ = ["PROBABLE", "RunSummary"]
+
+PROBABLE = 0.9  # from this probability on a label counts as probable
 
 
 @dataclass
@@ -25,6 +29,9 @@ class RunSummary:
     components: int = 0
     tasks: int = 0
     workers: int = 0
+    largest_component: int = 0  # annotations
+    labelled: dict[str, int] = field(default_factory=dict)  # method -> tasks
+    probable: dict[str, int] = field(default_factory=dict)  # method -> tasks, see PROBABLE
     ties: dict[str, int] = field(default_factory=dict)  # method -> tasks
     phase_seconds: dict[str, float] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)  # table -> its name in SQL
@@ -48,42 +55,88 @@ class RunSummary:
         """Return everything as one line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
-    def to_text(self) -> str:
-        """Return what a person wants to see at the end of a run."""
-        title = "dry run, nothing written" if self.dry_run else "done"
-        lines = [f"CrowdFM run {self.run_id}: {title}", ""]
-        version = "" if self.input_version is None else f" (version {self.input_version})"
-        facts: list[tuple[str, str]] = [
-            ("input", f"{self.rows_read:,} rows from {self.input}{version}"),
-            ("rejected", f"{self.rows_rejected:,} rows"),
-            *(("", f"{count:>9,}  {reason}") for reason, count in sorted(self.rejected.items())),
-            (
-                "superseded",
-                f"{self.rows_superseded:,} earlier answers of a worker to the same task",
-            ),
-            ("projects", f"{self.projects:,} in {self.components:,} components"),
-            ("labelled", f"{self.tasks:,} tasks, from {self.annotations:,} annotations"),
-            ("scored", f"{self.workers:,} workers"),
-            *(
-                ("ties", f"{count:,} tasks by {method}")
-                for method, count in sorted(self.ties.items())
-            ),
-            ("seconds", self._phases()),
+    def count_rows(self, reasons: Sequence[str], rows: int) -> None:
+        """Add input rows that were rejected for all of `reasons`, or accepted if there are none."""
+        self.rows_rejected += rows if reasons else 0
+        for reason in reasons:
+            self.rejected[reason] = self.rejected.get(reason, 0) + rows
+
+    def to_text(self, sql_command: str | None = None) -> str:
+        """Return what a person wants to see at the end of a run.
+
+        sql_command: how to run the query that is shown; None where it depends on the place.
+        """
+        did = "would label" if self.dry_run else "labelled"
+        lines = [
+            f"CrowdFM {did} {self.tasks:,} tasks of {self.projects:,} projects"
+            f"{' (dry run, nothing was written)' if self.dry_run else ''}",
+            f"run {self.run_id}",
+            "",
         ]
-        lines += [f"  {name:<11} {value}" for name, value in facts]
-        if self.tables:
-            lines += ["", "Tables"]
-            lines += [f"  {self.tables[name]}" for name in sorted(self.tables)]
-            lines += ["", "Try, in Spark SQL with Delta:", self._query()]
-        return "\n".join(lines)
+        lines += _block("input", self._input_lines())
+        lines += _block("graph", self._graph_lines())
+        lines += _block("labels", [self._method_line(method) for method in sorted(self.labelled)])
+        lines += _block("seconds", self._phase_lines())
+        if self.versions:
+            width = max(map(len, self.tables))
+            tables = [
+                f"{name:{width}}  {self.tables[name]}"
+                f"{f' VERSION AS OF {self.versions[name]}' if name in self.versions else ''}"
+                for name in sorted(self.tables)
+            ]
+            lines += ["Tables", *(f"  {line}" for line in tables), ""]
+            lines += ["Where the model is least certain:", *self._query_lines(sql_command)]
+        return "\n".join(lines).rstrip()
 
-    def _phases(self) -> str:
-        parts = [f"{name} {seconds:.1f}" for name, seconds in self.phase_seconds.items()]
-        return f"{sum(self.phase_seconds.values()):.1f} ({', '.join(parts)})"
+    def _input_lines(self) -> list[str]:
+        version = "" if self.input_version is None else f", version {self.input_version}"
+        reasons = sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))
+        lines = [
+            f"{self.rows_read:>11,}  rows of {self.input}{version}",
+            f"{self.rows_rejected:>11,}  rejected{_share(self.rows_rejected, self.rows_read)}",
+            *(f"{count:>11,}    {reason}" for reason, count in reasons),
+            f"{self.rows_superseded:>11,}  superseded by another answer of the worker to the task",
+        ]
+        return [*lines, f"{self.annotations:>11,}  annotations"]
 
-    def _query(self) -> str:
+    def _graph_lines(self) -> list[str]:
+        return [
+            f"{self.tasks:>11,}  tasks",
+            f"{self.workers:>11,}  workers",
+            f"{self.projects:>11,}  projects",
+            f"{self.components:>11,}  components, the largest with {self.largest_component:,} "
+            "annotations",
+        ]
+
+    def _method_line(self, method: str) -> str:
+        tasks, probable, ties = self.labelled[method], self.probable[method], self.ties[method]
         return (
-            "  SELECT project_id, task_id, label, probability, num_annotations\n"
-            f"  FROM {self.tables['aggregated_labels']}\n"
-            "  WHERE method = 'crowdfm' AND NOT is_tie ORDER BY probability LIMIT 20"
+            f"{tasks:>11,}  {method}: {probable:,} with probability >= {PROBABLE}"
+            f"{_share(probable, tasks)}, {ties:,} ties"
         )
+
+    def _phase_lines(self) -> list[str]:
+        longest = max(self.phase_seconds.values(), default=0.0) or 1.0
+        bars = [
+            f"{seconds:>11,.1f}  {name:<14} {'#' * round(30 * seconds / longest)}".rstrip()
+            for name, seconds in self.phase_seconds.items()
+        ]
+        return [*bars, f"{sum(self.phase_seconds.values()):>11,.1f}  in all"]
+
+    def _query_lines(self, sql_command: str | None) -> list[str]:
+        query = (
+            "SELECT project_id, task_id, label, runner_up_label, probability, num_annotations\n"
+            f"  FROM {self.tables['aggregated_labels']}\n"
+            '  WHERE method = "crowdfm" ORDER BY probability LIMIT 10'
+        )
+        return [query if sql_command is None else f"{sql_command} {shlex.quote(query)}"]
+
+
+def _block(title: str, lines: list[str]) -> list[str]:
+    """Lines under a title that stands beside the first one, and an empty line."""
+    titles = [title, *[""] * (len(lines) - 1)]
+    return [f"  {name:<8}{line}" for name, line in zip(titles, lines, strict=True)] + [""]
+
+
+def _share(part: int, whole: int) -> str:
+    return f" ({100 * part / whole:.1f} %)" if whole else ""

@@ -12,22 +12,30 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from crowdfm_core.config import OutputConfig
-from crowdfm_core.errors import InputError
+from crowdfm_core.errors import InputError, RunError
 from jobs.schemas import TABLES, Table
+from jobs.spark_errors import reason_of
 
 __all__ = ["Tables", "write_new_table"]
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _GONE = "is_gone"  # marks a row of the table that the new rows do not have
+_CHECKED_COMMITS = 100  # newest ones, in which a run looks for its own and for those of others
+_UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END")  # change files, but no row
 
 
 class Tables:
-    """The tables of one output location; every commit carries the run's id."""
+    """The tables of one output location; every commit carries the run's id.
+
+    versions: table -> the Delta version that holds this run's rows, of tables replaced so far.
+    """
 
     def __init__(self, spark: SparkSession, output: OutputConfig, run_id: str) -> None:
         self._spark = spark
         self._output = output
+        self._metadata = json.dumps({"run_id": run_id})
         self.run_id = run_id
+        self.versions: dict[str, int] = {}
 
     def name(self, table: str) -> str:
         """Return how SQL names the table: delta.`path` or catalog.schema.table."""
@@ -47,42 +55,45 @@ class Tables:
             try:
                 self._spark.sql(self._create_statement(table))
             except Exception as error:  # Spark's, Delta's and the file system's share no base
-                reason = str(error).splitlines()[0][:300]
+                name, reason = self.name(table.name), reason_of(error)
                 raise InputError(
-                    f"output {self.name(table.name)}: cannot be created ({reason}); check "
-                    "output.path or output.schema and its permissions"
+                    f"output {name}: cannot be created ({reason}); check output.path or "
+                    "output.schema and its permissions"
                 ) from error
 
     def read(self, table: str) -> DataFrame:
-        """Return the table's present rows."""
+        """Return this run's rows where it has replaced them, else the newest."""
+        if table in self.versions:
+            return self._at(table, self.versions[table])
         return self._spark.read.table(self.name(table))
-
-    def version(self, table: str) -> int:
-        """Return the table's present Delta version."""
-        newest = self._delta(table).history(1).select("version").first()
-        if newest is None:
-            raise InputError(f"output {self.name(table)}: has no history; is it a Delta table?")
-        return int(newest["version"])
 
     def replace_rows(self, table: str, rows: DataFrame) -> None:
         """Make the table hold exactly `rows`, writing only rows that differ.
 
         rows: one per key, the table's columns. Rows that are equal but for the volatile columns
         keep theirs, so that running the same input again commits nothing. Rows that are not in
-        `rows` are deleted. A table without a key is overwritten.
+        `rows` are deleted. A table without a key is overwritten. Raises RunError when another run
+        wrote to the table at the same time.
         """
         spec = TABLES[table]
         rows = rows.select(*spec.column_names)
-        present = self.read(table)
+        version = self._newest(table)
+        present = self._at(table, version)
         if not spec.key:
             rows.writeTo(self.name(table)).overwrite(F.lit(True))
-        elif present.isEmpty():
-            rows.writeTo(self.name(table)).append()  # the first load needs no join
+            version = self._own_version(table, version)
+        elif present.isEmpty():  # a first load needs no comparison
+            # Of two that append to the same version, Delta takes only one with the same mark.
+            mark = {"txnAppId": f"crowdfm first load after {version}", "txnVersion": "1"}
+            rows.writeTo(self.name(table)).options(**mark).append()
+            version = self._own_version(table, version)
         else:
             changed = _changes(spec, present, rows).persist()
             if not changed.isEmpty():
                 self._apply(spec, changed)
+                version = self._own_version(table, version)
             changed.unpersist()
+        self.versions[table] = version
 
     def record_run(self, run: DataFrame) -> None:
         """Write the one row that publishes (or reports) this run; grain: run_id."""
@@ -104,6 +115,32 @@ class Tables:
             .execute()
         )
 
+    def _at(self, table: str, version: int) -> DataFrame:
+        return self._spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")
+
+    def _newest(self, table: str) -> int:
+        newest = self._delta(table).history(1).select("version").first()
+        if newest is None:
+            raise InputError(f"output {self.name(table)}: has no history; is it a Delta table?")
+        return int(newest["version"])
+
+    def _own_version(self, table: str, before: int) -> int:
+        """Version of this run's commit, if others changed no row between `before` and it."""
+        commits = self._delta(table).history(_CHECKED_COMMITS).where(F.col("version") > before)
+        others: list[str] = []
+        for row in commits.select("version", "operation", "userMetadata").sort("version").collect():
+            version, operation, metadata = row
+            if operation in _UPKEEP:
+                continue
+            if metadata == self._metadata and not others:
+                return int(version)
+            others.append(f"version {version} ({operation} {metadata})")
+        raise RunError(
+            f"output {self.name(table)}: expected no other writer from version {before} to this "
+            f"run's commit, found {', '.join(others) or 'no commit'}; let one run at a "
+            "time write to an output, and run again"
+        )
+
     def _delta(self, table: str) -> DeltaTable:
         return DeltaTable.forName(self._spark, self.name(table))
 
@@ -121,7 +158,7 @@ class Tables:
     def marked_commits(self) -> Iterator[None]:
         """Put the run's id into all commits made within; MERGE reads it from the session alone."""
         before = self._spark.conf.get(_USER_METADATA, None)
-        self._spark.conf.set(_USER_METADATA, json.dumps({"run_id": self.run_id}))
+        self._spark.conf.set(_USER_METADATA, self._metadata)
         try:
             yield
         finally:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyspark
 import pytest
 import yaml
 from pyarrow import parquet
@@ -21,9 +22,11 @@ from pyspark.sql import SparkSession
 
 from tests.cluster.event_log import DEFAULT_PROFILE, read_stages, task_requests
 from tests.cluster.standalone import StandaloneCluster, standalone_cluster
+from tests.project.test_conf import DELTA
 
 pytestmark = pytest.mark.cluster
 
+ROOT = Path(__file__).resolve().parents[2]
 ADDRESSES = ("3", "7")  # of two GPUs that are only said to be there
 VOLATILE = ["ingested_at", "updated_at", "run_id"]
 KEYS = {
@@ -62,7 +65,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def local_run(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return _nightly(lake, tmp_path_factory.mktemp("local"), {"master": "local[2]"})
+    folder = tmp_path_factory.mktemp("local")
+    return _finish(_start(lake, folder, {"master": "local[2]"}), folder)
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +106,26 @@ def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> Path:
 
 def _start(lake: Path, folder: Path, spark: dict[str, Any]) -> subprocess.Popen[str]:
     path = _settings(lake, folder, spark)
-    command = [sys.executable, "-m", "jobs.cli", "nightly", "--conf", str(path)]
+    return _launch([sys.executable, "-m", "jobs.cli", "nightly", "--conf", str(path)], folder)
+
+
+def _submit(lake: Path, folder: Path, master: str) -> Finished:
+    """Run the job through spark-submit, which alone knows the master."""
+    spark_submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+    command = [str(spark_submit), "--master", master, "--packages", DELTA]
+    command += [str(ROOT / "jobs" / "nightly.py"), "--conf", str(_settings(lake, folder, {}))]
+    return _finish(_launch(command, folder), folder)
+
+
+def _launch(command: list[str], folder: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
     with (folder / "stderr").open("w") as log:
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, text=True)
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=log, text=True, env=environment
+        )
 
 
-def _nightly(lake: Path, folder: Path, spark: dict[str, Any]) -> Finished:
-    process = _start(lake, folder, spark)
+def _finish(process: subprocess.Popen[str], folder: Path) -> Finished:
     return Finished(folder, process.wait(300), (folder / "stderr").read_text())
 
 
@@ -133,7 +150,7 @@ def test_scoring_runs_under_a_gpu_profile_and_tables_equal_those_of_local_mode(
     cluster: StandaloneCluster,
     tmp_path: Path,
 ) -> None:
-    run = _nightly(lake, tmp_path, {"master": cluster.master_url})
+    run = _submit(lake, tmp_path, cluster.master_url)
     assert run.returncode == 0, run.stderr[-3000:]
 
     requests = task_requests(tmp_path / "events")
@@ -157,6 +174,15 @@ def test_scoring_runs_under_a_gpu_profile_and_tables_equal_those_of_local_mode(
 
     assert local_run.returncode == 0, local_run.stderr[-3000:]
     assert local_run.stderr.count("local mode has no GPU scheduling") == 1
+    _assert_equal_tables(spark, local_run.folder, tmp_path)
+
+
+def test_local_master_of_spark_submit_drops_gpu_settings(
+    spark: SparkSession, lake: Path, local_run: Finished, tmp_path: Path
+) -> None:
+    run = _submit(lake, tmp_path, "local[2]")
+    assert run.returncode == 0, run.stderr[-3000:]  # would wait for GPUs for ever
+    assert run.stderr.count("local mode has no GPU scheduling (the master is local[2])") == 1
     _assert_equal_tables(spark, local_run.folder, tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,17 @@ def test_error_of_the_user_is_one_message_and_exit_code_2(
     assert "none.csv" in shown.err
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+def test_java_that_does_not_start_is_one_message_and_exit_code_2(tmp_path: Path) -> None:
+    conf = tmp_path / "job.yaml"
+    conf.write_text("input: {path: in}\noutput: {path: out}\nspark: {master: 'local[1]'}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "nightly", "--conf", str(conf)],
+        env={**os.environ, "JAVA_HOME": str(tmp_path / "none")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "expected Java 17 or newer, got one that does not start" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core import CrowdFM
 from crowdfm_core.config import JobConfig, load_config
-from jobs.nightly import run_nightly
+from jobs.run import run_nightly
 
 GOOD = "good"
 ODD_IDS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core import CrowdFM
 from crowdfm_core.config import JobConfig, load_config
-from crowdfm_core.errors import ConfigError, InputError, WeightsError
+from crowdfm_core.errors import ConfigError, InputError, RunError, ScoringError, WeightsError
 from crowdfm_core.weights import default_weights_path
-from jobs.nightly import main, run_nightly
+from jobs import nightly, sql_command
+from jobs.run import run_nightly
 from jobs.tables import Tables
 
 ROWS = """project,task,worker,label,at
@@ -88,7 +90,7 @@ def test_run_writes_every_table_and_a_second_run_changes_nothing(
         "malformed_row": 1,
     }
     assert (summary.projects, summary.tasks, summary.workers) == (3, 5, 6)
-    assert summary.ties == {"majority_vote": 1}
+    assert summary.ties == {"crowdfm": 0, "majority_vote": 1}
 
     labels = table(spark, lake, "aggregated_labels").toPandas()
     assert len(labels) == 10
@@ -192,16 +194,126 @@ def test_failure_while_writing_keeps_the_published_snapshot(
     assert {row["label"] for row in labels} == {"7"}
 
 
+def test_input_that_changes_while_it_is_read_fails_the_run_and_a_rerun_repairs(
+    spark: SparkSession, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_rows = Tables.replace_rows
+
+    def while_another_file_arrives(self: Tables, name: str, rows: Any) -> None:
+        (lake / "in" / "more.csv").write_text("project,task,worker,label,at\ncats,t9,a,yes,\n")
+        replace_rows(self, name, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tables, "replace_rows", while_another_file_arrives)
+        with pytest.raises(RunError, match=r"files changed while .*\(1 before, 2 after\)"):
+            run_nightly(config(lake), run_id="one")
+    assert [row["status"] for row in table(spark, lake, "runs").collect()] == ["FAILED"]
+    assert run_nightly(config(lake), run_id="two").tasks == 6
+
+
+def test_failure_is_reported_even_where_its_row_cannot_be_written(
+    lake: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def disk_full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Tables, "replace_rows", disk_full)
+    monkeypatch.setattr(Tables, "record_run", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        run_nightly(config(lake), run_id="one")
+    assert "run one: FAILED: No space left on device" in caplog.text
+    assert "run one: no row in runs: No space left on device" in caplog.text
+
+
+def test_every_phase_is_logged_with_the_run_id(
+    lake: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="jobs")
+    summary = run_nightly(config(lake), run_id="one")
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if not line.startswith("run one: ")] == []
+    assert [f"run one: {phase} ..." for phase in summary.phase_seconds] == lines[1:-1]
+    assert lines[-1] == "run one: SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("input x: has no columns"), 2),
+        (WeightsError("weights x: truncated"), 2),
+        (RunError("output x: another writer"), 1),
+        (ScoringError("components: a task in two"), 1),
+    ],
+)
+def test_exit_code_is_2_only_for_what_is_refused_before_the_first_write(
+    lake: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(nightly, "run_nightly", fail)
+    assert nightly.main(["--conf", str(write_conf(lake))]) == code
+    assert capsys.readouterr().err == f"crowdfm nightly: {error}\n"
+
+
+def test_failure_within_spark_is_one_line_and_exit_code_1(
+    lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.DataFrame({"task": [f"t{n}" for n in range(9_000)], "worker": "w", "label": "a"})
+    (lake / "in" / "rows.csv").unlink()
+    file = lake / "in" / "rows.parquet"
+    frame.to_parquet(file)
+    data = bytearray(file.read_bytes())
+    data[1_000:3_000] = b"\xff" * 2_000  # a page, not the footer
+    file.write_bytes(data)
+    source = {"path": str(lake / "in"), "format": "parquet"}
+    assert nightly.main(["--conf", str(write_conf(lake, input=source))]) == 1
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert shown.startswith("crowdfm nightly: Spark failed: ")
+    assert "rows.parquet" in shown
+    assert shown.endswith("(--set logging.level=DEBUG shows where)")
+
+
+def test_summary_shows_counts_and_a_query_that_runs(
+    lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nightly.main(["--conf", str(write_conf(lake)), "--run-id", "one"]) == 0
+    shown = capsys.readouterr().out
+    for line in (
+        "CrowdFM labelled 5 tasks of 3 projects",
+        "         14  rows of ",
+        "          4  rejected (28.6 %)",
+        "          5  majority_vote: 4 with probability >= 0.9 (80.0 %), 1 ties",
+        "          4  components, the largest with 5 annotations",
+    ):
+        assert line in shown
+    command = shlex.split(shown[shown.index("crowdfm sql ") :])
+    assert command[:2] == ["crowdfm", "sql"]
+    assert sql_command.main(command[2:]) == 0
+    printed = capsys.readouterr().out
+    assert "runner_up_label" in printed
+    assert printed.count("|cats") == 3
+
+
+def test_query_that_fails_is_one_message(spark: SparkSession) -> None:
+    with pytest.raises(InputError, match=r"the query failed: .*nowhere"):
+        sql_command.main(["SELECT * FROM nowhere"])
+
+
 def test_command_line_prints_one_message_or_the_summary(
     spark: SparkSession, lake: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = str(write_conf(lake))
-    assert main(["--conf", path, "--set", "input.path=/none/here"]) == 2
+    assert nightly.main(["--conf", path, "--set", "input.path=/none/here"]) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith("crowdfm nightly: input /none/here: cannot be read")
-    assert main(["--conf", path, "--print-config"]) == 0
+    assert nightly.main(["--conf", path, "--print-config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["scoring"]["device"] == "auto"
-    assert main(["--conf", path, "--dry-run", "--json"]) == 0
+    assert nightly.main(["--conf", path, "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["tasks"] == 5
 
 

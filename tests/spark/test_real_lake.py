@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core import CrowdFM
 from crowdfm_core.config import load_config
-from jobs.nightly import run_nightly
+from jobs.run import run_nightly
 
 
 def read_set(folder: Path, file: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+import jobs.tables
 from crowdfm_core.config import OutputConfig
-from crowdfm_core.errors import InputError
+from crowdfm_core.errors import InputError, RunError
 from jobs.schemas import TABLES
+from jobs.spark_errors import SPARK_ERRORS
 from jobs.tables import Tables
 
 
@@ -23,6 +26,11 @@ def folder(tmp_path: Path) -> Path:
 
 def tables_of(spark: SparkSession, folder: Path, run_id: str) -> Tables:
     return Tables(spark, OutputConfig(path=str(folder)), run_id)
+
+
+def replace(tables: Tables, rows: DataFrame) -> None:
+    with tables.marked_commits():
+        tables.replace_rows("aggregated_labels", rows)
 
 
 def labels(
@@ -53,12 +61,11 @@ def test_replace_rows_touches_only_what_differs(spark: SparkSession, folder: Pat
     first = tables_of(spark, folder, "run-1")
     first.create_all()
     before = {"same": ("a", 0.9), "changed": ("a", 0.9), "gone": ("a", 0.9), "null": ("a", None)}
-    first.replace_rows("aggregated_labels", labels(spark, "run-1", before))
+    replace(first, labels(spark, "run-1", before))
     second = tables_of(spark, folder, "run-2")
     second.create_all()  # does nothing to tables that are there
     after = {"same": ("a", 0.9), "changed": ("b", 0.8), "new": ("a", 0.9), "null": ("a", None)}
-    with second.marked_commits():
-        second.replace_rows("aggregated_labels", labels(spark, "run-2", after))
+    replace(second, labels(spark, "run-2", after))
     rows = second.read("aggregated_labels").collect()
     assert {row["task_id"]: (row["label"], row["run_id"]) for row in rows} == {
         "same": ("a", "run-1"),
@@ -69,10 +76,82 @@ def test_replace_rows_touches_only_what_differs(spark: SparkSession, folder: Pat
     history = spark.sql(f"DESCRIBE HISTORY {second.name('aggregated_labels')}").collect()
     newest = max(history, key=lambda commit: int(commit["version"]))
     assert json.loads(newest["userMetadata"]) == {"run_id": "run-2"}
-    assert newest["version"] == second.version("aggregated_labels")
+    assert second.versions == {"aggregated_labels": newest["version"]}
     third = tables_of(spark, folder, "run-3")
-    third.replace_rows("aggregated_labels", labels(spark, "run-3", after))
-    assert third.version("aggregated_labels") == newest["version"]  # equal rows: no commit
+    replace(third, labels(spark, "run-3", after))
+    assert third.versions == second.versions  # equal rows: no commit
+
+
+def test_other_run_that_writes_between_is_noticed_and_nothing_is_lost(
+    spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tables_of(spark, folder, "run-1")
+    first.create_all()
+    replace(first, labels(spark, "run-1", {"t": ("a", 0.9)}))
+    mine, other = tables_of(spark, folder, "mine"), tables_of(spark, folder, "other")
+    compare = jobs.tables._changes
+
+    def late(*frames: Any) -> DataFrame:
+        monkeypatch.setattr(jobs.tables, "_changes", compare)
+        replace(other, labels(spark, "other", {"t": ("a", 0.9), "u": ("b", 0.8)}))
+        return compare(*frames)
+
+    monkeypatch.setattr(jobs.tables, "_changes", late)
+    message = r'no other writer from version 1 .*version 2 \(MERGE {"run_id": "other"}\)'
+    with pytest.raises(RunError, match=message):
+        replace(mine, labels(spark, "mine", {"t": ("c", 0.7)}))
+    assert mine.versions == {}
+    assert {row["task_id"] for row in other.read("aggregated_labels").collect()} == {"t", "u"}
+
+
+def test_upkeep_between_is_no_other_writer(
+    spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tables_of(spark, folder, "mine")
+    mine.create_all()
+    replace(mine, labels(spark, "mine", {"t": ("a", 0.9)}))
+    compare = jobs.tables._changes
+
+    def late(*frames: Any) -> DataFrame:
+        spark.sql(f"OPTIMIZE {mine.name('aggregated_labels')} FULL")
+        return compare(*frames)
+
+    monkeypatch.setattr(jobs.tables, "_changes", late)
+    replace(mine, labels(spark, "mine", {"t": ("b", 0.9)}))
+    assert [row["label"] for row in mine.read("aggregated_labels").collect()] == ["b"]
+    operations = spark.sql(f"DESCRIBE HISTORY {mine.name('aggregated_labels')}").collect()
+    assert [row["operation"] for row in operations][:2] == ["MERGE", "OPTIMIZE"]
+
+
+def test_table_that_was_emptied_is_loaded_again(spark: SparkSession, folder: Path) -> None:
+    tables = tables_of(spark, folder, "run")
+    tables.create_all()
+    nights: list[dict[str, tuple[str, float | None]]] = [{"t": ("a", 0.9)}, {}, {"t": ("b", 0.9)}]
+    for rows in nights:
+        replace(tables, labels(spark, "run", rows))
+        found = tables.read("aggregated_labels").collect()
+        assert {row["task_id"]: (row["label"], row["probability"]) for row in found} == rows
+
+
+def test_first_loads_at_once_never_double_the_rows(spark: SparkSession, folder: Path) -> None:
+    tables_of(spark, folder, "setup").create_all()
+    runs = {name: spark.newSession() for name in ("one", "two")}  # commits are marked per session
+
+    def load(name: str) -> Tables | None:
+        tables = tables_of(runs[name], folder, name)
+        try:
+            replace(tables, labels(runs[name], name, {f"t{n}": (name, 0.9) for n in range(5)}))
+        except (RunError, *SPARK_ERRORS):
+            return None
+        return tables
+
+    with ThreadPoolExecutor(2) as pool:
+        done = [tables for tables in pool.map(load, runs) if tables is not None]
+    assert done
+    for tables in done:  # each sees its own rows, whatever the other did
+        found = tables.read("aggregated_labels").collect()
+        assert [row["label"] for row in found] == [tables.run_id] * 5
+    assert tables_of(spark, folder, "later").read("aggregated_labels").count() == 5
 
 
 @pytest.mark.parametrize(
@@ -88,11 +167,9 @@ def test_row_that_breaks_a_constraint_is_refused(
     tables = tables_of(spark, folder, "run-1")
     tables.create_all()
     good = labels(spark, "run-1", {"good": ("a", 0.5)})
-    tables.replace_rows("aggregated_labels", good)
+    replace(tables, good)
     with pytest.raises(Exception, match=message):
-        tables.replace_rows(
-            "aggregated_labels", labels(spark, "run-2", {"good": ("a", 0.5)} | rows)
-        )
+        replace(tables, labels(spark, "run-2", {"good": ("a", 0.5)} | rows))
     assert tables.read("aggregated_labels").count() == 1
 
 

@@ -1,0 +1,282 @@
+"""One run of the nightly job: its phases in order, its counts, its row in `runs`."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from crowdfm_core.config import JobConfig
+from crowdfm_core.errors import RunError
+from crowdfm_core.weights import load_weights
+from jobs.inputs import input_fingerprint, input_version, read_annotations
+from jobs.run_row import run_row
+from jobs.schemas import TABLES
+from jobs.session import make_session, scoring_profile
+from jobs.spark_errors import reason_of
+from jobs.steps.annotations import accepted, conflicting, reject_reasons, resolve_duplicates
+from jobs.steps.components import (
+    add_components,
+    check_components,
+    component_sizes,
+    find_components,
+)
+from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
+from jobs.steps.majority_vote import (
+    keep_most_probable,
+    majority_vote_labels,
+    majority_vote_workers,
+)
+from jobs.steps.outputs import stamp
+from jobs.summary import PROBABLE, RunSummary
+from jobs.tables import Tables
+
+__all__ = ["run_nightly"]
+
+_log = logging.getLogger(__name__)
+
+
+def run_nightly(
+    config: JobConfig, *, run_id: str | None = None, dry_run: bool = False
+) -> RunSummary:
+    """Run the whole job once and return what it did.
+
+    dry_run: plan and count, write nothing. Raises a CrowdFMError before anything is written when
+    configuration, weights, input or output cannot be used. A failure after that leaves the tables
+    of earlier runs readable at the versions that their row in `runs` names, and is repaired by
+    running again.
+    """
+    run_id = run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    weights = load_weights(config.model.weights)
+    spark = make_session(config.spark)
+    run = _Run(spark, config, run_id, dry_run, weights.sha256)
+    with run.tables.marked_commits():
+        run.prepare()
+        try:
+            run.execute()
+        except Exception as error:
+            run.fail(error)
+            raise
+        run.succeed()
+    return run.summary
+
+
+class _Run:
+    """One run: its phases in order, each timed where Spark really works."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        config: JobConfig,
+        run_id: str,
+        dry_run: bool,
+        weights_sha256: str,
+    ) -> None:
+        self.spark = spark
+        self.config = config
+        self.dry_run = dry_run
+        self.weights_sha256 = weights_sha256
+        self.started_at = datetime.now(UTC)
+        self.tables = Tables(spark, config.output, run_id)
+        self.summary = RunSummary(
+            run_id=run_id,
+            dry_run=dry_run,
+            input=config.input.path or config.input.table or "",
+        )
+        self.persisted: list[DataFrame] = []
+        self.files: tuple[int, int] | None = None
+
+    def prepare(self) -> None:
+        """Open input and output, so that errors come before the first write."""
+        output = self.config.output
+        self._say("from %s to %s", self.summary.input, output.path or output.schema)
+        with self._phase("open"):
+            self.files = input_fingerprint(self.spark, self.config.input)
+            self.summary.input_version = input_version(self.spark, self.config.input)
+            self.raw = read_annotations(
+                self.spark, self.config.input, version=self.summary.input_version
+            )
+            if not self.dry_run:
+                self.tables.create_all()
+                self.summary.tables = {name: self.tables.name(name) for name in TABLES}
+
+    def execute(self) -> None:
+        """Run all phases; in a dry run up to the components."""
+        try:
+            self._execute()
+        finally:
+            for frame in self.persisted:
+                frame.unpersist()
+
+    def _execute(self) -> None:
+        with self._phase("annotations"):
+            annotations = self._annotations()
+            self._check_input_unchanged()
+        with self._phase("components"):
+            placed, components = self._components(annotations)
+        if self.dry_run:
+            return
+        results = []
+        if "crowdfm" in self.config.methods:
+            with self._phase("crowdfm"):
+                profile = scoring_profile(self.config.spark)
+                crowdfm = aggregate_with_crowdfm(
+                    placed, components, self.config, self.weights_sha256, profile
+                )
+                results.append(crowdfm)
+                self.persisted += crowdfm.persisted
+                crowdfm.persisted[0].count()  # scores now, once, under this phase's clock
+        if "majority_vote" in self.config.methods:
+            with self._phase("majority_vote"):
+                results.append(self._majority_vote(placed))
+                self.persisted += results[-1].persisted
+        with self._phase("write"):
+            self._write(components, results)
+
+    def succeed(self) -> None:
+        """Write the run's row; a run is published by it alone."""
+        self.summary.versions = dict(self.tables.versions)
+        self._record(None)
+        self._say("dry run, nothing written" if self.dry_run else "SUCCEEDED")
+
+    def fail(self, error: BaseException) -> None:
+        """Report the failure in the run's row, as far as tables can still be written."""
+        reason = reason_of(error)
+        _log.error("run %s: FAILED: %s", self.summary.run_id, reason)
+        try:
+            self._record(reason)
+        except Exception as second:  # the first error is the one that matters
+            _log.error("run %s: no row in runs: %s", self.summary.run_id, reason_of(second))
+
+    def _record(self, error: str | None) -> None:
+        if self.dry_run:
+            return
+        row = run_row(
+            self.spark,
+            self.summary,
+            self.config,
+            started_at=self.started_at,
+            weights_sha256=self.weights_sha256,
+            error=error,
+        )
+        self.tables.record_run(row)
+
+    def _check_input_unchanged(self) -> None:
+        now = input_fingerprint(self.spark, self.config.input)
+        if now != self.files:
+            counts = [files[0] if files else 0 for files in (self.files, now)]
+            raise RunError(
+                f"input {self.summary.input}: files changed while they were read ({counts[0]} "
+                f"before, {counts[1]} after); run again when they are complete"
+            )
+
+    def _annotations(self) -> DataFrame:
+        """Split good rows from bad ones, resolve duplicates, count and write both."""
+        checked = reject_reasons(self.raw)
+        rejected = checked.where(F.size("reasons") > 0)
+        contradictory = conflicting(checked) if self.config.duplicates == "reject" else None
+        if contradictory is not None:
+            rejected = rejected.unionByName(contradictory)
+        annotations = resolve_duplicates(accepted(checked), self.config.duplicates)
+        self._count(checked, contradictory)
+        run_id = self.summary.run_id
+        if self.dry_run:
+            annotations = annotations.persist()
+            self.persisted.append(annotations)
+        else:
+            source = annotations.withColumn("source", F.lit(self.config.input.source))
+            self._replace(
+                rejected_annotations=rejected.withColumn("run_id", F.lit(run_id)),
+                annotations=stamp(source, run_id, "ingested_at"),
+            )
+            # From here on the run reads what it wrote: columns, not the text of the input.
+            annotations = self.tables.read("annotations")
+        return annotations.select("project_id", "task_id", "worker_id", "label")
+
+    def _count(self, checked: DataFrame, contradictory: DataFrame | None) -> None:
+        """Count what was read and what is rejected, by reason, in one pass over the input."""
+        summary = self.summary
+        # One row per combination of reasons, of which there are a handful.
+        combinations = checked.groupBy("reasons").count().collect()
+        summary.rows_read = sum(int(row["count"]) for row in combinations)
+        if contradictory is not None:
+            combinations += contradictory.groupBy("reasons").count().collect()
+        for row in combinations:
+            summary.count_rows(row["reasons"], int(row["count"]))
+
+    def _components(self, annotations: DataFrame) -> tuple[DataFrame, DataFrame]:
+        workers = find_components(annotations).persist()
+        placed = add_components(annotations, workers)
+        components = component_sizes(placed).persist()
+        self.persisted += [workers, components]
+        check_components(placed, components)
+        totals = components.agg(
+            F.count_distinct("project_id").alias("projects"),
+            F.count("*").alias("components"),
+            F.sum("num_tasks").alias("tasks"),
+            F.sum("num_workers").alias("workers"),
+            F.sum("num_annotations").alias("annotations"),
+            F.max("num_annotations").alias("largest_component"),
+        ).first()
+        assert totals is not None  # a global aggregation has one row
+        summary = self.summary
+        for name, value in totals.asDict().items():
+            setattr(summary, name, int(value or 0))
+        summary.rows_superseded = summary.rows_read - summary.rows_rejected - summary.annotations
+        return placed, components
+
+    def _majority_vote(self, placed: DataFrame) -> Aggregated:
+        labels = majority_vote_labels(placed).persist()
+        workers = majority_vote_workers(placed, labels)
+        kept = keep_most_probable(labels, self.config.output.max_probabilities)
+        labels.count()
+        return Aggregated(kept, workers, (labels,))
+
+    def _write(self, components: DataFrame, results: list[Aggregated]) -> None:
+        labels, workers = results[0].labels, results[0].workers
+        for result in results[1:]:
+            labels = labels.unionByName(result.labels)
+            workers = workers.unionByName(result.workers)
+        run_id = self.summary.run_id
+        self._replace(
+            components=components,
+            aggregated_labels=stamp(labels, run_id),
+            worker_scores=stamp(workers, run_id),
+        )
+        per_method = self.tables.read("aggregated_labels").groupBy("method")
+        counts = per_method.agg(
+            F.count("*").alias("labelled"),
+            F.count_if(F.col("probability") >= PROBABLE).alias("probable"),
+            F.count_if("is_tie").alias("ties"),
+        )
+        for row in counts.collect():
+            for name in ("labelled", "probable", "ties"):
+                getattr(self.summary, name)[row["method"]] = int(row[name])
+
+    def _replace(self, **tables: DataFrame) -> None:
+        """Replace the rows of several tables at once: most of a small commit is waiting."""
+        with ThreadPoolExecutor(len(tables)) as pool:
+            writes = [
+                pool.submit(self.tables.replace_rows, name, rows) for name, rows in tables.items()
+            ]
+        for write in writes:
+            write.result()  # raises what the write raised, after the others have ended
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        self._say("%s ...", name)
+        try:
+            yield
+        finally:
+            self.summary.phase_seconds[name] = round(time.monotonic() - began, 2)
+
+    def _say(self, message: str, *values: object) -> None:
+        _log.info(f"run {self.summary.run_id}: {message}", *values)

@@ -34,14 +34,18 @@ def join_lines(
         except csv.Error:
             return 0
 
+    def has_odd_quotes(line: str) -> bool:
+        plain = line.replace(escape + escape, "").replace(escape + quote, "")
+        return plain.count(quote) % 2 == 1
+
     while (line := following()) is not None:
         taken, text = [line], line
-        if line.count(quote) % 2 and not count_fields(line):
+        if has_odd_quotes(line) and not count_fields(line):
             size = len(line)
             while size <= _MAX_CHARACTERS and (more := following()) is not None:
                 taken.append(more)
                 size += len(more)
-                if more.count(quote) % 2:
+                if has_odd_quotes(more):
                     break
             text = "".join(taken)
             found = count_fields(text)

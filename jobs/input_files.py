@@ -59,7 +59,9 @@ def open_csv(spark: SparkSession, config: InputConfig) -> InputParts:
     has_header = options["header"].lower() == "true"
     lines = _lines(spark, [config.path or ""], options)
     partitioning = [name for name in lines.columns if name not in ("value", "file", "place")]
-    num_quotes = F.length("value") - F.length(F.replace("value", F.lit(options["quote"])))
+    quote, escape = options["quote"], options["escape"]
+    plain = F.replace(F.replace("value", F.lit(escape + escape)), F.lit(escape + quote))
+    num_quotes = F.length(plain) - F.length(F.replace(plain, F.lit(quote)))
     files = lines.groupBy("file").agg(
         F.min_by("value", "place").alias("header"),
         F.max(num_quotes % 2 == 1).alias("joined"),

@@ -13,19 +13,26 @@ __all__ = ["SPARK_ERRORS", "reason_of"]
 SPARK_ERRORS = (PySparkException, Py4JJavaError)
 
 _MAX_CHARACTERS = 1_000
+_TRACEBACK = "Traceback (most recent call last):\n"
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the root cause of an error in one line of at most 1,000 characters."""
-    text = str(error)
-    if isinstance(error, Py4JJavaError):
-        cause = error.java_exception
-        while cause.getCause() is not None:
-            cause = cause.getCause()
-        text = str(cause.toString())
+    """Return in one line what failed and, after a semicolon, the root cause if it is another."""
+    if not isinstance(error, Py4JJavaError):
+        return _first_line(str(error)) or type(error).__name__
+    outer = root = error.java_exception
+    while root.getCause() is not None:
+        root = root.getCause()
+    cause, failure = str(root.toString()), _first_line(str(outer.toString()))
+    if _TRACEBACK in cause or _first_line(cause) == failure:
+        return _first_line(cause)  # a Python worker's own words need nothing around them
+    return f"{failure}; cause: {_first_line(cause)}"
+
+
+def _first_line(text: str) -> str:
     # What was raised within a Python worker follows its traceback, which is indented.
-    _, raised, traceback = text.partition("Traceback (most recent call last):\n")
+    _, raised, traceback = text.partition(_TRACEBACK)
     if raised:
         text = next((line for line in traceback.splitlines() if line[:1].strip()), text)
-    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    first = next((line for line in text.splitlines() if line.strip()), "")
     return re.sub(r"\s+", " ", first).strip()[:_MAX_CHARACTERS]

@@ -125,7 +125,10 @@ class Tables:
         return int(newest["version"])
 
     def _own_version(self, table: str, before: int) -> int:
-        """Version of this run's commit, if others changed no row between `before` and it."""
+        """Version that holds this run's rows, if others changed none since `before`.
+
+        It is that of this run's commit, or `before` where Delta had nothing to commit.
+        """
         commits = self._delta(table).history(_CHECKED_COMMITS).where(F.col("version") > before)
         others: list[str] = []
         for row in commits.select("version", "operation", "userMetadata").sort("version").collect():
@@ -135,10 +138,12 @@ class Tables:
             if metadata == self._metadata and not others:
                 return int(version)
             others.append(f"version {version} ({operation} {metadata})")
+        if not others:
+            return before
         raise RunError(
             f"output {self.name(table)}: expected no other writer from version {before} to this "
-            f"run's commit, found {', '.join(others) or 'no commit'}; let one run at a "
-            "time write to an output, and run again"
+            f"run's commit, found {', '.join(others)}; let one run at a time write to an output, "
+            "and run again"
         )
 
     def _delta(self, table: str) -> DeltaTable:

@@ -62,12 +62,12 @@ def test_quote_that_never_closes_costs_one_line(damaged: str, after: str) -> Non
 
 
 def test_quote_within_a_field_and_other_escapes_stay_on_their_line() -> None:
-    text = 'task;label\n1;5" nail\n2;"a\\"b"\n3;"two\nlines"\n'
+    text = 'task;label\n1;5" nail\n2;"a\\"b"\n3;"a\\"\nb\\\\"\n'
     records = list(join_lines(lines_of(text), delimiter=";", escape="\\"))
     assert [part for _, part, _ in records][1:] == [
         '1;5" nail\n',
         '2;"a\\"b"\n',
-        '3;"two\nlines"\n',
+        '3;"a\\"\nb\\\\"\n',
     ]
 
 

@@ -88,11 +88,11 @@ def test_csv_damage_is_found_whichever_columns_are_used(
 
 
 def test_csv_options_hold_for_joined_lines_too(spark: SparkSession, tmp_path: Path) -> None:
-    folder = write(tmp_path, rows='t1|w1|"a\\"b"\nt2|w2|"c\nd"\n')
+    folder = write(tmp_path, rows='t1|w1|"a\\"b"\nt2|w2|"c\\"\nd"\n')
     columns = ColumnMapping(task_id="_c0", worker_id="_c1", label="_c2")
     options = {"sep": "|", "escape": "\\", "header": "false"}
     good, bad = read(spark, folder, columns=columns, options=options)
-    assert good == [("t1", "w1", 'a"b'), ("t2", "w2", "c\nd")]
+    assert good == [("t1", "w1", 'a"b'), ("t2", "w2", 'c"\nd')]
     assert bad == []
 
 

@@ -288,7 +288,7 @@ def test_summary_shows_counts_and_a_query_that_runs(
         "         14  rows of ",
         "          4  rejected (28.6 %)",
         "          5  majority_vote: 4 with probability >= 0.9 (80.0 %), 1 ties",
-        "          4  components, the largest with 5 annotations",
+        "          3  components, the largest with 6 annotations",
     ):
         assert line in shown
     command = shlex.split(shown[shown.index("crowdfm sql ") :])

@@ -20,6 +20,7 @@ from crowdfm_core.models.attention import AttentionConfig, AttentionModel
 from crowdfm_core.models.operations import Operations
 from crowdfm_core.models.unrolled import UnrolledConfig, UnrolledModel
 from crowdfm_core.options import option_vectors
+from crowdfm_core.read_outs import read_out
 from crowdfm_core.weights import FrozenWeights
 
 __all__ = ["Inference", "LabelledTasks", "make_inference"]
@@ -139,8 +140,8 @@ class _Attention:
         return _Embedded(
             task_part=_on_host(task_part),
             option_part=_on_host(option_part),
-            ability=_read_out(self.weights, "ability", _on_host(workers)),
-            difficulty=_read_out(self.weights, "difficulty", _on_host(tasks)),
+            ability=read_out(self.weights.heads, "ability", _on_host(workers)),
+            difficulty=read_out(self.weights.heads, "difficulty", _on_host(tasks)),
         )
 
 
@@ -176,8 +177,8 @@ class _Unrolled:
             graph.tasks.entry_start,
             top_offsets,
         )
-        ability = _read_out(self.weights, "ability", _on_host(outputs.workers))
-        difficulty = _read_out(self.weights, "difficulty", _on_host(outputs.tasks))
+        ability = read_out(self.weights.heads, "ability", _on_host(outputs.workers))
+        difficulty = read_out(self.weights.heads, "difficulty", _on_host(outputs.tasks))
         return LabelledTasks(
             label,
             runner_up,
@@ -195,15 +196,6 @@ class _Unrolled:
 
 def _tensors(weights: FrozenWeights, ops: Operations) -> dict[str, Any]:
     return {name: ops.array(value) for name, value in weights.tensors.items()}
-
-
-def _read_out(weights: FrozenWeights, name: str, embeddings: npt.NDArray[Any]) -> Floats:
-    if f"heads.{name}.weight" not in weights.heads:
-        return np.full(len(embeddings), np.nan)
-    weight = weights.heads[f"heads.{name}.weight"].astype(np.float64)
-    # Summed row by row: a product with a vector adds up in an order that depends on all rows.
-    value: Floats = (embeddings * weight).sum(-1) + weights.heads[f"heads.{name}.bias"]
-    return value
 
 
 def _offsets(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

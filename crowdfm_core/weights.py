@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 from crowdfm_core.errors import WeightsError
 from crowdfm_core.models import ARCHITECTURES, ModelConfig, architecture_of
 from crowdfm_core.models.attention import AttentionConfig
+from crowdfm_core.read_outs import PREFIX, head_shapes, pair_head_shapes
 
 __all__ = [
     "FrozenWeights",
@@ -40,8 +41,8 @@ _TENSORS = "weights.safetensors"
 class FrozenWeights:
     """Tensors named as in the configuration's `tensor_shapes`, and where they come from.
 
-    heads: `heads.<name>.weight` [D] and `heads.<name>.bias` [1] for ability and difficulty, with
-    D of the configuration's `embedding_widths`, or empty.
+    heads: tensors of the read-outs (crowdfm_core/read_outs.py) of ability and difficulty, on
+    embeddings of the configuration's `embedding_widths`, and of compatibility; or empty.
     """
 
     config: ModelConfig
@@ -61,7 +62,9 @@ def save_weights(folder: Path, weights: FrozenWeights) -> Path:
     _check_tensors(weights.config, {**weights.tensors, **weights.heads}, where=str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     everything = {**weights.tensors, **weights.heads}
-    data = save({name: np.asarray(value, np.float32) for name, value in everything.items()})
+    # safetensors writes the memory of an array as it lies, a transposed one in the wrong order.
+    contiguous = {name: np.ascontiguousarray(t, np.float32) for name, t in everything.items()}
+    data = save(contiguous)
     (folder / _TENSORS).write_bytes(data)
     manifest = {
         "architecture": architecture_of(weights.config),
@@ -105,7 +108,7 @@ def load_weights(path: str | Path = "default") -> FrozenWeights:
             f"{folder / _MANIFEST}: config is not one of {manifest['architecture']}: {error}"
         ) from error
     _check_tensors(config, tensors, where=str(file))
-    heads = {name: tensor for name, tensor in tensors.items() if name.startswith("heads.")}
+    heads = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
     return FrozenWeights(
         config=config,
         tensors={name: tensor for name, tensor in tensors.items() if name not in heads},
@@ -194,9 +197,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _check_tensors(config: ModelConfig, tensors: Mapping[str, FloatArray], *, where: str) -> None:
     wanted = config.tensor_shapes()
     for head, width in config.embedding_widths().items():
-        if f"heads.{head}.weight" in tensors:
-            wanted[f"heads.{head}.weight"] = (width,)
-            wanted[f"heads.{head}.bias"] = (1,)
+        wanted |= head_shapes(tensors, head, width=width)
+    wanted |= pair_head_shapes(tensors, config.embedding_widths())
     problems = [f"missing {name}" for name in sorted(set(wanted) - set(tensors))]
     problems += [f"unexpected {name}" for name in sorted(set(tensors) - set(wanted))]
     problems += [

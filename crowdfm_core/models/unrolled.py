@@ -25,6 +25,13 @@ from dataclasses import dataclass
 
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.models.answer_statistics import FLOOR, AnswerStatistics, answer_statistics
+from crowdfm_core.models.embeddings import (
+    TASK_SCALARS,
+    WORKER_SCALARS,
+    LastStates,
+    embed_tasks,
+    embed_workers,
+)
 from crowdfm_core.models.operations import Array, Operations
 from crowdfm_core.models.unrolled_sizes import BatchSizes
 
@@ -57,7 +64,10 @@ class UnrolledConfig:
 
     def embedding_widths(self) -> dict[str, int]:
         """Width of what the read-outs see: ability from workers, difficulty from tasks."""
-        return {"ability": 2 * self.width + 2, "difficulty": 2 * self.width + 4}
+        return {
+            "ability": 2 * self.width + WORKER_SCALARS,
+            "difficulty": 2 * self.width + TASK_SCALARS,
+        }
 
     def fan_in(self, name: str) -> int:
         """Inputs of a weight: its last axis but one is the one that is summed over."""
@@ -107,7 +117,8 @@ class UnrolledConfig:
 class UnrolledOutputs:
     """logits: per layer [C, 1]; the last is the answer, the others are supervised in training.
 
-    workers [W, 2D+2] and tasks [T, 2D+4] are what read-outs of ability and difficulty see.
+    workers and tasks are what read-outs of ability and difficulty see: [W, .] and [T, .] of the
+    configuration's `embedding_widths`.
     """
 
     logits: list[Array]
@@ -309,39 +320,15 @@ class UnrolledModel:
     def _embed(
         self, sizes: BatchSizes, tasks: Array, rows: Array, posterior: Array, log_posterior: Array
     ) -> tuple[Array, Array]:
-        """What read-outs see: means of the states, and how sure the model is."""
-        ops, layout = self.ops, sizes.layout
-        last = self.config.layers - 1
-        expected = ops.candidates_to_rows(posterior, layout)
-        normed = self._norm("message", last, rows)
-        num_workers = len(sizes.worker_count)
-
-        def of_worker(weight: Array) -> Array:
-            return ops.sum_by(normed * weight, layout.row_worker, num_workers) / sizes.worker_count
-
-        right = ops.sum_by(expected * sizes.is_same, layout.row_worker, num_workers)
-        accuracy = (right + 1) / (sizes.worker_count + 2)
-        workers = ops.concat(
-            [
-                of_worker(sizes.is_same * sizes.row_count),
-                of_worker(expected),
-                ops.log(accuracy / (1 - accuracy)),
-                sizes.log_worker_count,
-            ]
+        """What read-outs see: means of the states, and statistics of the last posterior."""
+        ops, layer = self.ops, self.config.layers - 1
+        expected = ops.candidates_to_rows(posterior, sizes.layout)
+        smoothing = ops.exp(self.tensors["smoothing.log"][layer])
+        last = LastStates(
+            rows=self._norm("message", layer, rows),
+            tasks=self._norm("task", layer, tasks),
+            posterior=posterior,
+            log_posterior=log_posterior,
+            statistics=answer_statistics(ops, sizes, smoothing, expected),
         )
-        states = self._norm("task", last, tasks)
-
-        def of_task(x: Array) -> Array:
-            return ops.sum_by(x, layout.candidate_task, len(sizes.answers))
-
-        embedded = ops.concat(
-            [
-                of_task(posterior * states),
-                of_task(states) / sizes.candidates,
-                of_task(-posterior * ops.at_least(log_posterior, -_CLIP)),
-                of_task(sizes.vote_share * posterior),
-                sizes.log_answers,
-                sizes.log_task_options,
-            ]
-        )
-        return workers, embedded
+        return embed_workers(ops, sizes, last), embed_tasks(ops, sizes, last)

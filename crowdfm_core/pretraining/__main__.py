@@ -1,4 +1,4 @@
-"""Command line of pre-training: `python -m crowdfm_core.pretraining train|export|plot --help`."""
+"""Command line of pre-training: `crowdfm pretrain train|export|heads|plot --help`."""
 
 from __future__ import annotations
 
@@ -50,9 +50,23 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="freeze the averaged weights of a run")
     export.add_argument("--run", type=Path, required=True, help="folder of the run")
     export.add_argument("--out", type=Path, required=True, help="folder of frozen weights")
-    export.add_argument("--head-crowds", type=int, default=512, help="crowds the read-outs see")
+    export.add_argument(
+        "--head-crowds", type=int, default=512, help="crowds that heads are fitted on"
+    )
     _add_device(export)
     export.set_defaults(run_command=_export)
+
+    heads = commands.add_parser("heads", help="measure the heads of frozen weights, as Markdown")
+    heads.add_argument("--weights", type=Path, required=True, help="folder of frozen weights")
+    heads.add_argument(
+        "--recipe", type=Path, action="append", default=[], help="crowds beside the weights' own"
+    )
+    heads.add_argument("--data", type=Path, metavar="DIR", help="real sets with truth")
+    heads.add_argument("--plot", type=Path, metavar="FILE", help="scatter plots (.png, .svg)")
+    heads.add_argument("--crowds", type=int, default=256, help="fresh crowds of each recipe")
+    heads.add_argument("--least-gold", type=int, default=5, help="gold answers that a worker needs")
+    _add_device(heads)
+    heads.set_defaults(run_command=_heads)
 
     plot = commands.add_parser("plot", help="draw the log of a run")
     plot.add_argument("--run", type=Path, required=True, help="folder of the run")
@@ -140,6 +154,22 @@ def _export(arguments: argparse.Namespace) -> None:
     from crowdfm_core.pretraining.export import export_run
 
     export_run(arguments.run, arguments.out, device=device, head_crowds=arguments.head_crowds)
+
+
+def _heads(arguments: argparse.Namespace) -> None:
+    device = _device(arguments.device)
+    from crowdfm_core.pretraining.head_command import report_heads
+
+    report = report_heads(
+        arguments.weights,
+        recipes=arguments.recipe,
+        data=arguments.data,
+        picture=arguments.plot,
+        num_crowds=arguments.crowds,
+        least_gold=arguments.least_gold,
+        device=device,
+    )
+    sys.stdout.write(report)
 
 
 def _plot(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import numpy as np
 import torch
 
 from crowdfm_core.backends.torch_backend import TorchOps
-from crowdfm_core.pretraining.heads import fit_heads
+from crowdfm_core.pretraining.head_figures import figures_of, pair_figures
+from crowdfm_core.pretraining.heads import fit_heads, measure_heads, measure_pairs
+from crowdfm_core.pretraining.objective import Tensors
+from crowdfm_core.pretraining.recipe import Recipe
 from crowdfm_core.pretraining.run_files import Checkpoint, load_checkpoint, read_log
 from crowdfm_core.pretraining.training import CHECKPOINT_FILE, LOG_FILE
+from crowdfm_core.read_outs import PAIR_HEAD
 from crowdfm_core.weights import FrozenWeights, save_weights
 
 __all__ = ["export_run", "frozen"]
@@ -27,17 +32,14 @@ def export_run(
     """Write the frozen weights of the run's last checkpoint to `folder` and return them.
 
     The manifest's `recipe` says how they were made: settings, seed, steps, training seconds,
-    commit, the last validation, and the read-outs' correlations on fresh crowds.
-    head_crowds: synthetic crowds that the read-outs are fitted on, and as many to measure them.
+    commit, the last validation, and the figures of the heads on fresh crowds of the recipe.
+    head_crowds: synthetic crowds that each head is fitted on, and half as many to measure it.
     Raises WeightsError when the run has no readable checkpoint.
     """
     state = load_checkpoint(run / CHECKPOINT_FILE)
     average = {name: tensor.to(device) for name, tensor in state.average.items()}
-    heads = fit_heads(state.recipe, average, TorchOps(device), num_crowds=head_crowds)
-    tensors = {}
-    for name, head in heads.items():
-        tensors[f"heads.{name}.weight"] = head.weight
-        tensors[f"heads.{name}.bias"] = head.bias
+    ops = TorchOps(device)
+    tensors = fit_heads(state.recipe, average, ops, num_crowds=head_crowds)
     account = {
         "settings": state.recipe.to_mapping(),
         "seed": state.recipe.seed,
@@ -45,7 +47,7 @@ def export_run(
         "training_seconds": round(state.seconds, 1),
         "commit": _commit(),
         "validation": _last_validation(run / LOG_FILE),
-        "heads": {name: head.correlations() for name, head in heads.items()},
+        "heads": _figures(state.recipe, average, tensors, ops, head_crowds),
     }
     weights = frozen(state, heads=tensors, account=account)
     path = save_weights(folder, weights)
@@ -70,6 +72,22 @@ def frozen(
         sha256="unsaved",
         recipe=account or {},
     )
+
+
+def _figures(
+    recipe: Recipe,
+    weights: Tensors,
+    heads: Mapping[str, np.ndarray],
+    ops: TorchOps,
+    head_crowds: int,
+) -> dict[str, dict[str, float]]:
+    number = max(1, head_crowds // 2)
+    measured = measure_heads(recipe, weights, heads, ops, num_crowds=number)
+    figures = {name: figures_of(each).to_mapping() for name, each in measured.items()}
+    pairs = measure_pairs(recipe, weights, heads, ops, num_crowds=number)
+    if pairs is not None:
+        figures[PAIR_HEAD] = pair_figures(pairs).to_mapping()
+    return figures
 
 
 def _last_validation(log: Path) -> dict[str, Any]:

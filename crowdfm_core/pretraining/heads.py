@@ -1,11 +1,13 @@
-"""Linear read-outs of ability and difficulty from frozen embeddings, fitted in closed form.
+"""Heads on a frozen encoder: fitted on synthetic crowds, measured on as many fresh ones.
 
-Letters: N rows (workers or tasks), D width.
+Ability and difficulty are small networks on the embeddings of workers and tasks; compatibility is
+described in crowdfm_core/compatibility.py. Letters: N rows, D width.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,120 +15,157 @@ import numpy.typing as npt
 import torch
 
 from crowdfm_core.backends.torch_backend import TorchOps
-from crowdfm_core.pretraining.objective import Tensors, outputs_of
-from crowdfm_core.pretraining.packing import draw_packed_crowds, stream_rng
+from crowdfm_core.compatibility import RANK
+from crowdfm_core.models.unrolled import UnrolledConfig
+from crowdfm_core.pretraining.head_samples import PairRows, Rows, draw_pairs, draw_rows
+from crowdfm_core.pretraining.networks import Network, train
+from crowdfm_core.pretraining.objective import Tensors
 from crowdfm_core.pretraining.recipe import Recipe
+from crowdfm_core.read_outs import PAIR_HEAD, PREFIX, read_out, read_outs
 
-__all__ = ["Head", "fit_heads", "fit_ridge", "spearman"]
+__all__ = ["HeadEstimates", "PairEstimates", "fit_heads", "measure_heads", "measure_pairs"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
+Heads = dict[str, npt.NDArray[np.floating[Any]]]
 
-_CROWDS_PER_PACK = 32
 _TEST_POSITION = 1_000_000  # far behind the positions that are fitted on
-_RIDGE = 1e-3  # penalty per row, on embeddings of variance about 1
+_PAIR_POSITION = 500_000  # and those of pairs, in either part
+_HIDDEN, _STEPS = 64, 1200
+_PAIR_HIDDEN, _PAIR_STEPS = 32, 600  # more of either fits the crowds that pairs come from
 
 
 @dataclass(frozen=True)
-class Head:
-    """value = embedding @ weight + bias, and its correlations with the truth on other crowds.
+class HeadEstimates:
+    """A head's estimates of a parameter, beside the truth, on crowds it was not fitted on."""
 
-    `within` correlations are means over single crowds: all that a user with one project sees.
-    """
+    rows: Rows
+    estimate: FloatArray  # [N]
+    informed: FloatArray  # [N] of a network like it that sees counts of right answers instead
 
-    weight: npt.NDArray[np.float32]  # [D]
-    bias: npt.NDArray[np.float32]  # [1]
-    pearson: float
-    spearman: float
-    pearson_within: float
-    spearman_within: float
 
-    def correlations(self) -> dict[str, float]:
-        """The four correlations, rounded to four places."""
-        plain = asdict(self)
-        return {name: round(plain[name], 4) for name in plain if name not in ("weight", "bias")}
+@dataclass(frozen=True)
+class PairEstimates:
+    """Scores of pairs that the encoder has not seen, of crowds the head was not fitted on."""
+
+    rows: PairRows
+    score: FloatArray  # [N] log odds, but for the crowd's own
+    worker_term: FloatArray  # [N] what of the score is the worker's alone
+    task_term: FloatArray  # [N]
 
 
 @torch.no_grad()
-def fit_heads(
-    recipe: Recipe, weights: Tensors, ops: TorchOps, *, num_crowds: int = 512
-) -> dict[str, Head]:
-    """Fit `ability` and `difficulty` on fresh crowds and measure them on as many others.
+def _rows(recipe: Recipe, weights: Tensors, ops: TorchOps, first: int, number: int) -> Any:
+    return draw_rows(recipe, weights, ops, first=first, num_crowds=number)
 
-    A head is left out when no mechanism of the recipe has its parameter.
+
+@torch.no_grad()
+def _pairs(recipe: Recipe, weights: Tensors, ops: TorchOps, first: int, number: int) -> PairRows:
+    first += _PAIR_POSITION
+    return draw_pairs(recipe, weights, ops, first=first, num_crowds=number)
+
+
+def fit_heads(recipe: Recipe, weights: Tensors, ops: TorchOps, *, num_crowds: int = 512) -> Heads:
+    """Fit every head on fresh crowds of the recipe: tensors named as in FrozenWeights.heads.
+
+    A head is left out when no mechanism of the recipe has its parameter; compatibility is there
+    for unrolled models alone.
     """
-    fitted = _samples(recipe, weights, ops, first=0, num_crowds=num_crowds)
-    tested = _samples(recipe, weights, ops, first=_TEST_POSITION, num_crowds=num_crowds)
-    heads = {}
-    for name, (embeddings, truth, _) in fitted.items():
-        if not len(truth):
-            continue
-        weight, bias = fit_ridge(embeddings, truth, penalty=_RIDGE)
-        test_embeddings, test_truth, crowd = tested[name]
-        estimate = test_embeddings @ weight + bias
-        per_crowd = [
-            (estimate[crowd == number], test_truth[crowd == number]) for number in np.unique(crowd)
-        ]
-        heads[name] = Head(
-            weight=weight.astype(np.float32),
-            bias=np.array([bias], np.float32),
-            pearson=_pearson(estimate, test_truth),
-            spearman=spearman(estimate, test_truth),
-            pearson_within=float(np.mean([_pearson(*pair) for pair in per_crowd])),
-            spearman_within=float(np.mean([spearman(*pair) for pair in per_crowd])),
-        )
+    heads: Heads = {}
+    for name, rows in _rows(recipe, weights, ops, 0, num_crowds).items():
+        if len(rows.truth):
+            heads |= _named(name, _fit_network(rows.embeddings, rows.truth, recipe.seed))
+    if isinstance(recipe.model, UnrolledConfig):
+        heads |= _fit_pairs(_pairs(recipe, weights, ops, 0, num_crowds), recipe.seed)
     return heads
 
 
-def fit_ridge(
-    embeddings: FloatArray, truth: FloatArray, *, penalty: float
-) -> tuple[FloatArray, float]:
-    """Least squares of truth [N] on embeddings [N, D], centred, with penalty * N * |weight|^2."""
-    centre, mean = embeddings.mean(0), float(truth.mean())
-    centred = embeddings - centre
-    gram = centred.T @ centred + penalty * len(truth) * np.eye(centred.shape[1])
-    weight = np.linalg.solve(gram, centred.T @ (truth - mean))
-    return weight, mean - float(centre @ weight)
-
-
-def spearman(left: FloatArray, right: FloatArray) -> float:
-    """Rank correlation of two arrays [N] of continuous values, in [-1, 1]."""
-    return _pearson(np.argsort(np.argsort(left)), np.argsort(np.argsort(right)))
-
-
-def _pearson(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
-    return float(np.corrcoef(left, right)[0, 1])
-
-
-def _samples(
-    recipe: Recipe, weights: Tensors, ops: TorchOps, *, first: int, num_crowds: int
-) -> dict[str, tuple[FloatArray, FloatArray, npt.NDArray[Any]]]:
-    """Embeddings [N, D], true parameter [N] and crowd [N] per head, over fresh crowds."""
-    parts: dict[str, list[tuple[FloatArray, FloatArray, npt.NDArray[Any]]]] = {
-        "ability": [],
-        "difficulty": [],
-    }
-    for place in range(0, num_crowds, _CROWDS_PER_PACK):
-        pack = draw_packed_crowds(
-            recipe.generator(),
-            stream_rng(recipe.seed, "heads", first + place),
-            num_crowds=min(_CROWDS_PER_PACK, num_crowds - place),
-            model=recipe.model,
+def measure_heads(
+    recipe: Recipe,
+    weights: Tensors,
+    heads: Mapping[str, FloatArray],
+    ops: TorchOps,
+    *,
+    num_crowds: int,
+) -> dict[str, HeadEstimates]:
+    """Estimates of ability and difficulty on fresh crowds of a recipe, which need not be the one
+    that the heads were fitted on; absent parameters are left out."""
+    tested = _rows(recipe, weights, ops, _TEST_POSITION, num_crowds)
+    told = _rows(recipe, weights, ops, 0, num_crowds)
+    estimates = {}
+    for name, rows in tested.items():
+        if f"{PREFIX}{name}.weight" not in heads or not len(rows.truth):
+            continue
+        informed = _named(name, _fit_network(told[name].known, told[name].truth, recipe.seed))
+        estimates[name] = HeadEstimates(
+            rows=rows,
+            estimate=read_out(heads, name, rows.embeddings),
+            informed=read_out(informed, name, rows.known),
         )
-        outputs = outputs_of(recipe, weights, pack, ops)
-        ability = np.concatenate([crowd.worker_ability for crowd in pack.crowds])
-        difficulty = np.concatenate([crowd.task_difficulty for crowd in pack.crowds])
-        for name, embeddings, truth, crowd in (
-            ("ability", outputs.workers, ability, pack.worker_crowd),
-            ("difficulty", outputs.tasks, difficulty, pack.task_crowd),
-        ):
-            known = np.isfinite(truth)
-            rows = embeddings.cpu().numpy().astype(np.float64)[known]
-            parts[name].append((rows, truth[known], crowd[known] + place))
-    return {
-        name: (
-            np.concatenate([rows for rows, _, _ in found]),
-            np.concatenate([truth for _, truth, _ in found]),
-            np.concatenate([crowd for _, _, crowd in found]),
-        )
-        for name, found in parts.items()
+    return estimates
+
+
+def measure_pairs(
+    recipe: Recipe,
+    weights: Tensors,
+    heads: Mapping[str, FloatArray],
+    ops: TorchOps,
+    *,
+    num_crowds: int,
+) -> PairEstimates | None:
+    """Scores of unseen pairs on fresh crowds of a recipe; None without a compatibility head."""
+    if f"{PREFIX}{PAIR_HEAD}.class_skill" not in heads:
+        return None
+    rows = _pairs(recipe, weights, ops, _TEST_POSITION, num_crowds)
+    worker = read_outs(heads, f"{PAIR_HEAD}.worker", rows.workers)
+    task = read_outs(heads, f"{PAIR_HEAD}.task", rows.tasks)
+    score = (worker[:, :-1] * task[:, :-1]).sum(axis=1) + worker[:, -1] + task[:, -1]
+    score = score + heads[f"{PREFIX}{PAIR_HEAD}.class_skill"][0] * rows.class_skill
+    return PairEstimates(rows, score, worker_term=worker[:, -1], task_term=task[:, -1])
+
+
+def _fit_network(embeddings: FloatArray, truth: FloatArray, seed: int) -> dict[str, FloatArray]:
+    """Least squares of truth [N] on embeddings [N, D]."""
+    torch.manual_seed(seed)
+    network = Network(embeddings, hidden=_HIDDEN, outputs=1)
+    mean, spread = float(truth.mean()), float(truth.std()) + 1e-6
+    x = torch.as_tensor(embeddings, dtype=torch.float32)
+    y = torch.as_tensor((truth - mean) / spread, dtype=torch.float32)
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        error: torch.Tensor = network(x[rows])[:, 0] - y[rows]
+        return error.square().mean()
+
+    train(list(network.parameters()), loss_of, num_rows=len(y), steps=_STEPS, seed=seed)
+    return network.tensors(scale=spread, shift=mean)
+
+
+def _fit_pairs(rows: PairRows, seed: int) -> Heads:
+    """Cross-entropy of right against wrong on the pairs that balanced filtering keeps."""
+    torch.manual_seed(seed)
+    kept = rows.is_balanced
+    sides = {"worker": rows.workers[kept], "task": rows.tasks[kept]}
+    networks = {
+        side: Network(embeddings, hidden=_PAIR_HIDDEN, outputs=RANK + 1)
+        for side, embeddings in sides.items()
     }
+    weight = torch.nn.Parameter(torch.full((1,), 0.3))
+    x = {side: torch.as_tensor(value, dtype=torch.float32) for side, value in sides.items()}
+    skill = torch.as_tensor(rows.class_skill[kept], dtype=torch.float32)
+    is_right = torch.as_tensor(rows.is_right[kept], dtype=torch.float32)
+
+    def loss_of(place: torch.Tensor) -> torch.Tensor:
+        worker, task = (networks[side](x[side][place]) for side in ("worker", "task"))
+        score = (worker[:, :-1] * task[:, :-1]).sum(1) + worker[:, -1] + task[:, -1]
+        score = score + weight * skill[place]
+        return torch.nn.functional.binary_cross_entropy_with_logits(score, is_right[place])
+
+    parameters = [weight, *(p for network in networks.values() for p in network.parameters())]
+    train(parameters, loss_of, num_rows=len(is_right), steps=_PAIR_STEPS, seed=seed)
+    heads = {f"{PREFIX}{PAIR_HEAD}.class_skill": weight.detach().numpy().astype(np.float32)}
+    for side, network in networks.items():
+        heads |= _named(f"{PAIR_HEAD}.{side}", network.tensors())
+    return heads
+
+
+def _named(name: str, tensors: Mapping[str, FloatArray]) -> Heads:
+    return {f"{PREFIX}{name}.{part}": tensor for part, tensor in tensors.items()}

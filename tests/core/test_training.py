@@ -20,7 +20,6 @@ from crowdfm_core import CrowdFM
 from crowdfm_core.backends.torch_backend import TorchOps
 from crowdfm_core.models.unrolled import UnrolledConfig
 from crowdfm_core.pretraining.__main__ import main
-from crowdfm_core.pretraining.heads import fit_ridge, spearman
 from crowdfm_core.pretraining.objective import initial_weights, loss_of, outputs_of
 from crowdfm_core.pretraining.optimisation import RunningAverage, learning_rate
 from crowdfm_core.pretraining.packing import pack_crowds
@@ -86,7 +85,8 @@ def test_export_is_loaded_and_labels(finished: Path, tmp_path: Path) -> None:
     assert account["seed"] == 1
     assert account["training_seconds"] > 0
     assert {"commit", "settings", "validation"} <= set(account)
-    assert set(account["heads"]["ability"]) >= {"pearson", "spearman"}
+    assert set(account["heads"]["ability"]) >= {"pearson", "spearman", "mean_squared_error"}
+    assert ("compatibility" in account["heads"]) == (state.recipe.architecture == "unrolled")
     frame = pd.DataFrame({"task": [1, 1, 1], "worker": [1, 2, 3], "label": ["a", "a", "b"]})
     assert CrowdFM(tmp_path).fit_predict(frame).to_dict() == {1: "a"}
 
@@ -169,12 +169,3 @@ def test_running_average_forgets_the_start_and_follows_its_decay() -> None:
     assert float(average.weights["x"]) == pytest.approx(0.9)  # decay of 1 / 10 at the first step
     average.update({"x": torch.zeros(1)}, step=1000)
     assert float(average.weights["x"]) == pytest.approx(0.45)
-
-
-def test_ridge_and_spearman_equal_known_solutions() -> None:
-    rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(200, 3))
-    weight, bias = fit_ridge(embeddings, embeddings @ [1.0, -2.0, 0.5] + 4.0, penalty=0.0)
-    np.testing.assert_allclose([*weight, bias], [1.0, -2.0, 0.5, 4.0], atol=1e-9)
-    # Ranks 1 2 3 4 against 1 2 4 3: 1 - 6 * 2 / (4 * 15).
-    assert spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 5, 90, 7])) == pytest.approx(0.8)

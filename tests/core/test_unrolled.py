@@ -223,7 +223,7 @@ def test_weights_come_back_as_saved_and_misfits_are_refused(tmp_path: Any) -> No
     assert again.config == weights.config
     np.testing.assert_allclose(again.tensors["output.weight"], weights.tensors["output.weight"])
     broken = dataclasses.replace(weights, heads={"heads.ability.weight": np.ones(3)})
-    with pytest.raises(WeightsError, match=r"heads\.ability\.weight: expected shape \(50,\)"):
+    with pytest.raises(WeightsError, match=r"heads\.ability\.weight: expected shape \(62,\)"):
         save_weights(tmp_path, broken)
 
 

@@ -1,0 +1,80 @@
+"""`crowdfm pretrain heads`: what the heads of frozen weights are worth, synthetic and real."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from crowdfm_core.backends.torch_backend import TorchOps
+from crowdfm_core.errors import ConfigError
+from crowdfm_core.evaluation import read_datasets
+from crowdfm_core.pretraining.head_report import plot_heads, real_table, synthetic_report
+from crowdfm_core.pretraining.heads import HeadEstimates, measure_heads, measure_pairs
+from crowdfm_core.pretraining.real_abilities import measure_abilities
+from crowdfm_core.pretraining.recipe import Recipe, read_recipe, recipe_from_mapping
+from crowdfm_core.scoring import Scorer
+from crowdfm_core.weights import FrozenWeights, load_weights
+
+__all__ = ["report_heads"]
+
+
+def report_heads(
+    path: Path,
+    *,
+    recipes: list[Path],
+    data: Path | None,
+    picture: Path | None,
+    num_crowds: int,
+    least_gold: int,
+    device: torch.device,
+) -> str:
+    """Markdown on the heads of the frozen weights at `path`; writes the scatter plots too.
+
+    Populations are the recipe that the weights were trained with and those of `recipes`, each with
+    `num_crowds` fresh crowds; `data` is a folder of real sets. Raises ConfigError where no
+    population and no data are known.
+    """
+    weights = load_weights(path)
+    populations = [_own_recipe(weights), *(_population(weights, each) for each in recipes)]
+    tensors = {name: torch.as_tensor(t, device=device) for name, t in weights.tensors.items()}
+    ops = TorchOps(device)
+    parts, estimates = [], {}
+    for recipe in populations:
+        if recipe is None:
+            continue
+        measured = measure_heads(recipe, tensors, weights.heads, ops, num_crowds=num_crowds)
+        pairs = measure_pairs(recipe, tensors, weights.heads, ops, num_crowds=num_crowds)
+        mechanisms = [mechanism.name for mechanism in recipe.mechanisms]
+        parts.append(synthetic_report(recipe.name, measured, pairs, mechanisms))
+        estimates[recipe.name] = measured
+    if data is not None:
+        scorer = Scorer(weights, device=str(device))
+        parts.append(
+            real_table(measure_abilities(read_datasets(data), scorer, least_gold=least_gold))
+        )
+    if not parts:
+        problem = f"{path} does not say how it was trained; give --recipe or --data"
+        raise ConfigError([problem], where="heads")
+    if picture is not None:
+        _plot(estimates, picture)
+    return "\n".join(parts)
+
+
+def _plot(estimates: dict[str, dict[str, HeadEstimates]], picture: Path) -> None:
+    drawn = {name: each for name, each in estimates.items() if each}
+    if not drawn:
+        problem = "no head was measured on synthetic crowds; give --recipe"
+        raise ConfigError([problem], where="--plot")
+    plot_heads(drawn, picture)
+
+
+def _own_recipe(weights: FrozenWeights) -> Recipe | None:
+    settings = weights.recipe.get("settings")
+    return None if settings is None else recipe_from_mapping(settings, where="manifest")
+
+
+def _population(weights: FrozenWeights, path: Path) -> Recipe:
+    """The crowds of a recipe, for the model of the weights."""
+    return replace(read_recipe(path), model=weights.config)

@@ -1,0 +1,150 @@
+"""What the heads of frozen weights are worth, as Markdown and as scatter plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from crowdfm_core.errors import InputError
+from crowdfm_core.pretraining.head_figures import (
+    Figures,
+    PairFigures,
+    by_count,
+    by_mechanism,
+    figures_of,
+    pair_figures,
+)
+from crowdfm_core.pretraining.heads import HeadEstimates, PairEstimates
+from crowdfm_core.pretraining.real_abilities import AbilityRow, mean_row
+
+__all__ = ["plot_heads", "real_table", "synthetic_report"]
+
+_HEADER = (
+    "| | rows | crowds | Pearson | Spearman | MSE | variance | Pearson within | Spearman within "
+    "| informed Pearson | informed Spearman |\n|---|" + "---:|" * 10 + "\n"
+)
+_POINTS = 4000  # of a scatter plot
+
+
+def synthetic_report(
+    population: str,
+    estimates: Mapping[str, HeadEstimates],
+    pairs: PairEstimates | None,
+    mechanisms: list[str],
+) -> str:
+    """Tables of every head on fresh crowds of one population (a recipe's name)."""
+    lines = [f"## Fresh synthetic crowds: {population}\n\n"]
+    lines.append(
+        "At most 200 workers and tasks of each crowd. MSE is the mean squared error, to be held "
+        "against the variance of the truth; within: mean over crowds; informed: a network that sees"
+        " counts of right answers by the true labels instead of the encoder, a yardstick and no "
+        "bound.\n\n"
+    )
+    for name, each in estimates.items():
+        lines.append(f"### {name}\n\n{_HEADER}{_row('all', figures_of(each))}")
+        for count, figures in by_count(each).items():
+            lines.append(_row(f"{count} annotations", figures))
+        if len(mechanisms) > 1:
+            for mechanism, figures in by_mechanism(each, mechanisms).items():
+                lines.append(_row(mechanism, figures))
+        lines.append("\n")
+    if pairs is not None:
+        lines.append(_pair_table(pair_figures(pairs)))
+    return "".join(lines)
+
+
+def real_table(rows: list[AbilityRow]) -> str:
+    """One line per real set: Spearman with the workers' accuracy on known truth."""
+    if not rows:
+        return ""
+    lines = [
+        "## Real sets\n\nSpearman with the worker's accuracy on known truth, over workers with at "
+        "least `least_gold` annotations of gold tasks.\n\n"
+        "| set | workers | ability | expected accuracy | agreement with majority "
+        "| Dawid-Skene's confusion trace |\n|---|" + "---:|" * 5 + "\n"
+    ]
+    for row in [*rows, mean_row(rows)]:
+        cells = [row.ability, row.expected_accuracy, row.majority_agreement, row.confusion_trace]
+        lines.append(f"| {row.dataset} | {row.workers} | {' | '.join(map(_cell, cells))} |\n")
+    return "".join(lines)
+
+
+def plot_heads(populations: Mapping[str, Mapping[str, HeadEstimates]], picture: Path) -> None:
+    """Scatter plots of estimate against truth, a row of panels per population.
+
+    Raises InputError where the picture cannot be written.
+    """
+    from matplotlib.figure import Figure  # only the plot needs it
+
+    names = sorted({name for estimates in populations.values() for name in estimates})
+    figure = Figure(figsize=(5 * len(names), 4.5 * len(populations)), layout="constrained")
+    panels = figure.subplots(len(populations), len(names), squeeze=False)
+    for line, (population, estimates) in zip(panels, populations.items(), strict=True):
+        for panel, name in zip(line, names, strict=True):
+            if name in estimates:
+                _scatter(panel, population, name, estimates[name])
+            else:
+                panel.set_axis_off()
+    try:
+        figure.savefig(picture)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{picture} cannot be written: {error}") from error
+
+
+def _scatter(panel: object, population: str, name: str, estimates: HeadEstimates) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(panel, Axes)
+    some = np.random.default_rng(1).permutation(len(estimates.estimate))[:_POINTS]
+    count = np.log10(estimates.rows.num_annotations[some])
+    points = panel.scatter(
+        estimates.rows.truth[some], estimates.estimate[some], c=count, s=4, alpha=0.5, vmax=2.0
+    )
+    low, high = np.quantile(estimates.rows.truth, [0.001, 0.999])
+    panel.plot([low, high], [low, high], color="grey", linewidth=1)
+    panel.set_xlim(low, high)
+    panel.set_ylim(low, high)
+    figures = figures_of(estimates)
+    panel.set_title(
+        f"{name}, {population}: Pearson {figures.pearson:.2f}, Spearman {figures.spearman:.2f}"
+    )
+    panel.set_xlabel(f"{name} in the simulator")
+    panel.set_ylabel("read from the frozen encoder")
+    panel.figure.colorbar(points, ax=panel, label="log10 of annotations")
+
+
+def _row(name: str, figures: Figures) -> str:
+    cells = [
+        figures.pearson,
+        figures.spearman,
+        figures.mean_squared_error,
+        figures.variance,
+        figures.pearson_within,
+        figures.spearman_within,
+        figures.informed_pearson,
+        figures.informed_spearman,
+    ]
+    numbers = " | ".join(map(_cell, cells))
+    return f"| {name} | {figures.rows} | {figures.crowds} | {numbers} |\n"
+
+
+def _pair_table(figures: PairFigures) -> str:
+    cells = [
+        figures.auc,
+        figures.auc_within,
+        figures.worker_auc_within,
+        figures.task_auc_within,
+    ]
+    return (
+        "### compatibility\n\nArea under the curve of right against wrong answers that the "
+        "encoder has not seen, as many right as wrong of each crowd.\n\n"
+        "| pairs | crowds | all | within crowds | within, worker's term | within, task's term |\n"
+        f"|{'---:|' * 6}\n| {figures.pairs} | {figures.crowds} | {' | '.join(map(_cell, cells))} |"
+        "\n\n"
+    )
+
+
+def _cell(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"

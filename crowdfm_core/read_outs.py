@@ -1,0 +1,97 @@
+"""Heads on a frozen encoder: from an embedding to ability, difficulty, or factors of a pair.
+
+A head is linear, or has one hidden layer: value = f(x) @ weight + bias with f(x) = x or
+relu(x @ hidden.weight + hidden.bias). Letters: N rows, D width of the embedding, F hidden width,
+R outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crowdfm_core.backends.numpy_backend import NumpyOps
+
+__all__ = [
+    "PAIR_HEAD",
+    "PREFIX",
+    "Tensors",
+    "head_shapes",
+    "pair_head_shapes",
+    "read_out",
+    "read_outs",
+]
+
+PREFIX = "heads."  # of the names of all tensors of heads
+PAIR_HEAD = "compatibility"  # see crowdfm_core/compatibility.py
+
+Floats = npt.NDArray[np.float64]
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+def read_out(heads: Tensors, name: str, embeddings: npt.NDArray[Any]) -> Floats:
+    """One value per row of embeddings [N, D], float [N]; NaN where the weights lack the head.
+
+    A row's value does not depend on the other rows, to the last bit.
+    """
+    if f"{PREFIX}{name}.weight" not in heads:
+        return np.full(len(embeddings), np.nan)
+    weight = heads[f"{PREFIX}{name}.weight"].astype(np.float64)
+    # Summed row by row: a product with a vector adds up in an order that depends on all rows.
+    value: Floats = (_hidden(heads, name, embeddings) * weight).sum(-1)
+    return value + heads[f"{PREFIX}{name}.bias"]
+
+
+def read_outs(heads: Tensors, name: str, embeddings: npt.NDArray[Any]) -> Floats:
+    """R values per row of embeddings [N, D], float [N, R], from a head of several outputs."""
+    weight = heads[f"{PREFIX}{name}.weight"].astype(np.float64)
+    hidden = _hidden(heads, name, embeddings)
+    value = NumpyOps(np.float64).rows_times(hidden, weight) + heads[f"{PREFIX}{name}.bias"]
+    return np.asarray(value, np.float64)
+
+
+def head_shapes(
+    heads: Tensors, name: str, *, width: int, outputs: int | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Name -> shape that the tensors of one head are to have, given those that are there.
+
+    width: of its embedding; outputs: R, or None for one value. Empty without the head.
+    """
+    name = f"{PREFIX}{name}"
+    if f"{name}.weight" not in heads:
+        return {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    if f"{name}.hidden.bias" in heads:
+        hidden = int(heads[f"{name}.hidden.bias"].size)
+        shapes = {f"{name}.hidden.weight": (width, hidden), f"{name}.hidden.bias": (hidden,)}
+        width = hidden
+    many = () if outputs is None else (outputs,)
+    return {**shapes, f"{name}.weight": (width, *many), f"{name}.bias": many or (1,)}
+
+
+def pair_head_shapes(heads: Tensors, widths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """As `head_shapes`, of the head on pairs; widths: of the embeddings that ability (workers)
+    and difficulty (tasks) are read from."""
+    name = f"{PREFIX}{PAIR_HEAD}"
+    if f"{name}.class_skill" not in heads:
+        return {}
+    outputs = int(heads[f"{name}.worker.bias"].size) if f"{name}.worker.bias" in heads else 1
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.class_skill": (1,)}
+    for side, embedding in (("worker", "ability"), ("task", "difficulty")):
+        width = widths[embedding]
+        found = head_shapes(heads, f"{PAIR_HEAD}.{side}", width=width, outputs=outputs)
+        shapes |= found or {f"{name}.{side}.weight": (width, outputs)}
+    return shapes
+
+
+def _hidden(heads: Tensors, name: str, embeddings: npt.NDArray[Any]) -> Floats:
+    x = np.asarray(embeddings, np.float64)
+    if f"{PREFIX}{name}.hidden.weight" not in heads:
+        return x
+    ops = NumpyOps(np.float64)
+    product = ops.rows_times(x, heads[f"{PREFIX}{name}.hidden.weight"].astype(np.float64))
+    hidden = ops.relu(product + heads[f"{PREFIX}{name}.hidden.bias"])
+    return np.asarray(hidden, np.float64)

@@ -15,6 +15,7 @@ __all__ = ["NumpyOps"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
+_CHUNK = 4096  # rows
 _COLUMNS = 16  # a product with at least so many columns sums every row in the same order
 
 
@@ -41,6 +42,30 @@ class NumpyOps:
         if len(x) == 1:
             return self.rows_times(np.pad(x, ((0, 1), (0, 0))), weight)[:1]
         out: FloatArray = np.ascontiguousarray(x) @ np.ascontiguousarray(weight)
+        return out
+
+    def two_layers(
+        self,
+        columns: list[FloatArray],
+        gathered: list[tuple[FloatArray, IntArray]],
+        hidden_weight: FloatArray,
+        hidden_bias: FloatArray,
+        output_weight: FloatArray,
+        output_bias: FloatArray,
+    ) -> FloatArray:
+        """See `Operations.two_layers`; in chunks of rows that stay in the processor's cache."""
+        num_rows = len(columns[0])
+        out = np.empty((num_rows, output_weight.shape[1]), self.dtype)
+        for start in range(0, num_rows, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            x = np.concatenate([column[part] for column in columns], axis=1)
+            hidden = self.rows_times(x, hidden_weight)
+            for values, index in gathered:
+                hidden += np.take(values, index[part], axis=0)
+            hidden += hidden_bias
+            np.maximum(hidden, 0, out=hidden)
+            out[part] = self.rows_times(hidden, output_weight)
+            out[part] += output_bias
         return out
 
     def pair_scores(self, z: FloatArray, tables: FloatArray, side: Side) -> FloatArray:
@@ -78,9 +103,7 @@ class NumpyOps:
 
     def layer_norm(self, x: FloatArray, scale: FloatArray, shift: FloatArray) -> FloatArray:
         """Normalise the rows of x [N, D] to mean 0 and variance 1, then scale and shift."""
-        centred = x - x.mean(-1, keepdims=True)
-        variance = np.square(centred).mean(-1, keepdims=True)
-        out: FloatArray = centred / np.sqrt(variance + 1e-5) * scale + shift
+        out: FloatArray = kernels.layer_norm(x, scale, shift)
         return out
 
     def log1p(self, x: FloatArray) -> FloatArray:

@@ -51,6 +51,21 @@ class TorchOps:
         """Return x @ weight."""
         return x @ weight
 
+    def two_layers(
+        self,
+        columns: list[torch.Tensor],
+        gathered: list[tuple[torch.Tensor, IntArray]],
+        hidden_weight: torch.Tensor,
+        hidden_bias: torch.Tensor,
+        output_weight: torch.Tensor,
+        output_bias: torch.Tensor,
+    ) -> torch.Tensor:
+        """See `Operations.two_layers`."""
+        hidden = self.concat(columns) @ hidden_weight
+        for values, index in gathered:
+            hidden = hidden + self.take(values, index)
+        return torch.relu(hidden + hidden_bias) @ output_weight + output_bias
+
     def pair_scores(self, z: torch.Tensor, tables: torch.Tensor, side: Side) -> torch.Tensor:
         """See `Operations.pair_scores`."""
         if self.uses_loops:

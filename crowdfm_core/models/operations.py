@@ -28,6 +28,19 @@ class Operations(Protocol):
         """Return x @ weight, x [N, A], weight [A, B]; in NumPy a row of the result is the same
         to the last bit whatever other rows are in x."""
 
+    def two_layers(
+        self,
+        columns: list[Array],
+        gathered: list[tuple[Array, IntArray]],
+        hidden_weight: Array,
+        hidden_bias: Array,
+        output_weight: Array,
+        output_bias: Array,
+    ) -> Array:
+        """Return relu(x @ hidden_weight + sum of g[index] + hidden_bias) @ output_weight +
+        output_bias, [N, D], with x the columns [N, .] side by side and gathered: (g [G, F],
+        index [N]). In NumPy rows are independent as in `rows_times`."""
+
     def pair_scores(self, z: Array, tables: Array, side: Side) -> Array:
         """Return <z[n], tables[o, h]> for each pair (n, o) of the side: z [N, D], tables [K, H, D]
         -> [P, H]."""

@@ -24,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.graph import IntArray
 from crowdfm_core.models.answer_statistics import FLOOR, AnswerStatistics, answer_statistics
 from crowdfm_core.models.embeddings import (
     TASK_SCALARS,
@@ -157,34 +158,32 @@ class UnrolledModel:
 
     def _start(self, sizes: BatchSizes) -> tuple[Array, Array]:
         ops = self.ops
-        task = ops.concat(
-            [
-                sizes.vote_share,
-                ops.log(1 + sizes.votes),
-                sizes.lead,
-                ops.take(sizes.log_answers, sizes.layout.candidate_task),
-                ops.take(sizes.log_options, sizes.component_of_candidate),
-            ]
-        )
-        row = ops.concat(
-            [
-                sizes.is_same,
-                sizes.is_tied,
-                sizes.log_row_count,
-                ops.take(sizes.log_worker_count, sizes.layout.row_worker),
-                sizes.row_count / ops.take(sizes.worker_count, sizes.layout.row_worker),
-                ops.take(sizes.log_options, sizes.component_of_row),
-            ]
-        )
+        task = [
+            sizes.vote_share,
+            ops.log(1 + sizes.votes),
+            sizes.lead,
+            ops.take(sizes.log_answers, sizes.layout.candidate_task),
+            ops.take(sizes.log_options, sizes.component_of_candidate),
+        ]
+        row = [
+            sizes.is_same,
+            sizes.is_tied,
+            sizes.log_row_count,
+            ops.take(sizes.log_worker_count, sizes.layout.row_worker),
+            sizes.row_count / ops.take(sizes.worker_count, sizes.layout.row_worker),
+            ops.take(sizes.log_options, sizes.component_of_row),
+        ]
         return self._two_layers("start.task", task), self._two_layers("start.row", row)
 
-    def _two_layers(self, name: str, x: Array) -> Array:
-        tensors, ops = self.tensors, self.ops
-        hidden = ops.rows_times(x, tensors[f"{name}.hidden.weight"])
-        hidden = ops.relu(hidden + tensors[f"{name}.hidden.bias"])
-        return (
-            ops.rows_times(hidden, tensors[f"{name}.output.weight"])
-            + tensors[f"{name}.output.bias"]
+    def _two_layers(self, name: str, columns: list[Array]) -> Array:
+        """Run the network that a task's or a row's state starts from."""
+        return self.ops.two_layers(
+            columns,
+            [],
+            self.tensors[f"{name}.hidden.weight"],
+            self.tensors[f"{name}.hidden.bias"],
+            self.tensors[f"{name}.output.weight"],
+            self.tensors[f"{name}.output.bias"],
         )
 
     def _norm(self, name: str, layer: int, x: Array) -> Array:
@@ -235,17 +234,12 @@ class UnrolledModel:
             normed * (sizes.is_same * sizes.row_count), layout.row_worker, len(sizes.worker_count)
         )
         pooled = ops.sum_by(normed * sizes.row_trust, layout.row_pooled, len(layout.pooled_truth))
-        hidden = (
-            self._times("row.own", layer, ops.concat(features))
-            + ops.take(self._times("row.truth", layer, truth), layout.row_truth)
-            + ops.take(
-                self._times("row.worker", layer, same / sizes.worker_count), layout.row_worker
-            )
-            + ops.take(
-                self._times("row.pooled", layer, pooled / sizes.pooled_trust), layout.row_pooled
-            )
-        )
-        return rows + self._finish("row", layer, hidden)
+        shared = [
+            ("truth", truth, layout.row_truth),
+            ("worker", same / sizes.worker_count, layout.row_worker),
+            ("pooled", pooled / sizes.pooled_trust, layout.row_pooled),
+        ]
+        return rows + self._update("row", layer, features, shared)
 
     def _update_tasks(
         self,
@@ -284,20 +278,32 @@ class UnrolledModel:
         mean = ops.sum_by(normed, layout.candidate_task, len(sizes.answers)) / sizes.candidates
         mean = ops.concat([mean, sizes.log_answers, sizes.log_task_options])
         option = ops.sum_by(normed, layout.candidate_group, len(layout.component_of_group))
-        hidden = (
-            self._times("task.own", layer, ops.concat(features))
-            + ops.take(self._times("task.mean", layer, mean), layout.candidate_task)
-            + ops.take(
-                self._times("task.option", layer, option / sizes.option_tasks),
-                layout.candidate_group,
-            )
-        )
-        return tasks + self._finish("task", layer, hidden), classical
+        shared = [
+            ("mean", mean, layout.candidate_task),
+            ("option", option / sizes.option_tasks, layout.candidate_group),
+        ]
+        return tasks + self._update("task", layer, features, shared), classical
 
-    def _finish(self, name: str, layer: int, hidden: Array) -> Array:
-        hidden = self.ops.relu(hidden + self._of_layer(f"{name}.hidden.bias", layer))
-        bias = self._of_layer(f"{name}.output.bias", layer)
-        return self._times(f"{name}.output", layer, hidden) + bias
+    def _update(
+        self,
+        name: str,
+        layer: int,
+        own: list[Array],
+        shared: list[tuple[str, Array, IntArray]],
+    ) -> Array:
+        """Return the change of all states of a side, [N, D].
+
+        own: features [N, .]; shared: what groups of rows have in common, as a name, features
+        [G, .] and the group of each row [N], multiplied once per group.
+        """
+        return self.ops.two_layers(
+            own,
+            [(self._times(f"{name}.{part}", layer, x), index) for part, x, index in shared],
+            self._of_layer(f"{name}.own.weight", layer),
+            self._of_layer(f"{name}.hidden.bias", layer),
+            self._of_layer(f"{name}.output.weight", layer),
+            self._of_layer(f"{name}.output.bias", layer),
+        )
 
     def _logits(self, tasks: Array, layer: int, classical: Array) -> Array:
         tensors = self.tensors

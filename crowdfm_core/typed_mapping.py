@@ -80,7 +80,7 @@ def checked_value(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return checked_value(arguments[0], value, path, problems)
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    elif isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
+    elif isinstance(value, hint) and not (isinstance(value, bool) and hint not in (bool, object)):
         return value
     expected = " | ".join(map(str, arguments)) if origin is Literal else None
     expected = expected or ("mapping" if origin is dict else getattr(hint, "__name__", str(hint)))

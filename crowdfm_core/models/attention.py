@@ -26,9 +26,10 @@ import numpy as np
 from crowdfm_core.graph import AnnotationGraph, Side
 from crowdfm_core.models.operations import Array, Operations
 
-__all__ = ["AttentionConfig", "AttentionModel", "Partials", "merge_partials"]
+__all__ = ["Aggregation", "AttentionConfig", "AttentionModel", "Partials", "merge_partials"]
 
 OutputBias = Literal["per_annotation", "log_annotations", "once"]
+Aggregation = Literal["attention", "mean"]
 Tensors = dict[str, Array]
 _SIDES = ("worker", "task")
 
@@ -41,12 +42,15 @@ class AttentionConfig:
     code projects every annotation before summing, so that it enters once per annotation;
     `log_annotations` multiplies it by log(1 + annotations), which stays in the trained range on
     graphs much larger than the simulated ones; `once` is the usual form of the paper's equations.
+    aggregation: `mean` gives all annotations of a centre the same weight, as in the paper's
+    ablation; queries and keys keep their tensors, unused, so that all else starts the same.
     """
 
     width: int = 32
     layers: int = 10
     heads: int = 4
     output_bias: OutputBias = "per_annotation"
+    aggregation: Aggregation = "attention"
 
     def embedding_widths(self) -> dict[str, int]:
         """Width of what the read-outs see: ability from workers, difficulty from tasks."""
@@ -250,7 +254,8 @@ class AttentionModel:
 def _fold(config: AttentionConfig, tensors: Tensors, side: str) -> _FoldedSide:
     """Split and multiply out one side's projections; all layers at once."""
     layers, heads, width = config.layers, config.heads, config.width
-    scale = 1 / math.sqrt(width)
+    # Every term of the score has this factor; the softmax of zeros is the mean.
+    scale = 1 / math.sqrt(width) if config.aggregation == "attention" else 0.0
     order = {"worker": (0, 1), "task": (1, 0)}[side]  # column blocks of centre and neighbour
 
     def parts(name: str) -> tuple[Array, Array, Array]:

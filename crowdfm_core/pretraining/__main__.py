@@ -1,4 +1,4 @@
-"""Command line of pre-training: `crowdfm pretrain train|export|heads|plot --help`."""
+"""Command line of pre-training: `crowdfm pretrain train|export|heads|ablate|plot --help`."""
 
 from __future__ import annotations
 
@@ -68,6 +68,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_device(heads)
     heads.set_defaults(run_command=_heads)
 
+    ablate = commands.add_parser("ablate", help="train variants of a recipe and compare them")
+    ablate.add_argument("--plan", type=Path, required=True, help="conf/pretraining/ablations.yaml")
+    ablate.add_argument("--out", type=Path, required=True, help="folder of all runs and the report")
+    ablate.add_argument("--data", type=Path, metavar="DIR", help="real sets, only to measure")
+    budget = ablate.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=int, help="of every run, in place of the plan's")
+    budget.add_argument("--minutes-per-run", type=float, help="training time in place of steps")
+    ablate.add_argument("--seeds", type=int, help="runs of every variant, in place of the plan's")
+    ablate.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="these variants and the base"
+    )
+    ablate.add_argument("--resume", action="store_true", help="go on; finished runs are kept")
+    ablate.add_argument("--json", type=Path, metavar="FILE", help="default: OUT/report.jsonl")
+    ablate.add_argument("--threads", type=int, help="of the CPU (default: all)")
+    _add_device(ablate)
+    ablate.set_defaults(run_command=_ablate)
+
     plot = commands.add_parser("plot", help="draw the log of a run")
     plot.add_argument("--run", type=Path, required=True, help="folder of the run")
     plot.add_argument("--out", type=Path, help="picture (default: log.png in the run's folder)")
@@ -101,12 +118,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from crowdfm_core.pretraining.recipe import read_recipe
     from crowdfm_core.pretraining.training import train
 
-    if arguments.threads:
-        import numba
-        import torch
-
-        torch.set_num_threads(arguments.threads)
-        numba.set_num_threads(arguments.threads)
+    _use_threads(arguments.threads)
     recipe = read_recipe(arguments.recipe)
     if arguments.seed is not None:
         recipe = replace(recipe, seed=arguments.seed)
@@ -118,6 +130,15 @@ def _train(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         measure=_measure(arguments.measure) if arguments.measure else None,
     )
+
+
+def _use_threads(number: int | None) -> None:
+    if number:
+        import numba
+        import torch
+
+        torch.set_num_threads(number)
+        numba.set_num_threads(number)
 
 
 def _measure(folder: Path) -> Measure:
@@ -170,6 +191,32 @@ def _heads(arguments: argparse.Namespace) -> None:
         device=device,
     )
     sys.stdout.write(report)
+
+
+def _ablate(arguments: argparse.Namespace) -> None:
+    device = _device(arguments.device)
+    from crowdfm_core.evaluation import find_datasets
+    from crowdfm_core.pretraining.ablation import run_ablation
+    from crowdfm_core.pretraining.ablation_plan import Budget, read_plan
+    from crowdfm_core.pretraining.ablation_report import markdown_report, write_report
+
+    _use_threads(arguments.threads)
+    budget = Budget(
+        steps=arguments.steps, minutes=arguments.minutes_per_run, num_seeds=arguments.seeds
+    )
+    ablation = read_plan(arguments.plan, budget)
+    if arguments.only:
+        ablation = ablation.only(arguments.only)
+    results = run_ablation(
+        ablation,
+        arguments.out,
+        device=device,
+        data=find_datasets(arguments.data) if arguments.data else (),
+        resume=arguments.resume,
+        after_each=lambda done: write_report(done, arguments.out, json_file=arguments.json),
+    )
+    if results:
+        sys.stdout.write(markdown_report(results))
 
 
 def _plot(arguments: argparse.Namespace) -> None:

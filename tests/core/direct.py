@@ -67,8 +67,11 @@ def _side(
     for node in range(len(state)):
         rows = centre == node
         if rows.any():
-            weight = np.exp(score[rows] - score[rows].max(0))
-            weight /= weight.sum(0)
+            if config.aggregation == "mean":
+                weight = np.full((rows.sum(), config.heads), 1 / rows.sum())
+            else:
+                weight = np.exp(score[rows] - score[rows].max(0))
+                weight /= weight.sum(0)
             message = (weight[..., None] * v[rows]).reshape(rows.sum(), -1)
             bias = tensors[f"{side}.output.bias"][layer]
             times = {

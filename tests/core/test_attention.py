@@ -9,6 +9,7 @@ from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models.attention import (
+    Aggregation,
     AttentionConfig,
     AttentionModel,
     OutputBias,
@@ -44,9 +45,14 @@ def graph_of(task: np.ndarray, worker: np.ndarray, option: np.ndarray) -> Annota
     )
 
 
+@pytest.mark.parametrize("aggregation", ["attention", "mean"])
 @pytest.mark.parametrize("output_bias", ["per_annotation", "log_annotations", "once"])
-def test_encode_equals_the_equations_written_out(output_bias: OutputBias) -> None:
-    config = AttentionConfig(width=6, layers=3, heads=2, output_bias=output_bias)
+def test_encode_equals_the_equations_written_out(
+    output_bias: OutputBias, aggregation: Aggregation
+) -> None:
+    config = AttentionConfig(
+        width=6, layers=3, heads=2, output_bias=output_bias, aggregation=aggregation
+    )
     tensors = random_tensors(config, 1)
     task, worker, option = random_annotations(2)
     options = np.random.default_rng(3).standard_normal((OPTIONS, 6))

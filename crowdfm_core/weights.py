@@ -26,15 +26,16 @@ from crowdfm_core.read_outs import PREFIX, head_shapes, pair_head_shapes
 
 __all__ = [
     "FrozenWeights",
-    "default_weights_path",
     "from_published_layout",
     "load_weights",
     "save_weights",
+    "shipped_weights_path",
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 _MANIFEST = "manifest.json"
 _TENSORS = "weights.safetensors"
+_SHIPPED = ("default", "attention")
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class FrozenWeights:
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
-def default_weights_path() -> Path:
-    """Return the folder of the shipped weights, in a checkout and in an installed wheel alike."""
-    return Path(__file__).resolve().parent.parent / "weights" / "default"
+def shipped_weights_path(name: str = "default") -> Path:
+    """Return the folder of shipped weights, in a checkout and in an installed wheel alike."""
+    return Path(__file__).resolve().parent.parent / "weights" / name
 
 
 def save_weights(folder: Path, weights: FrozenWeights) -> Path:
@@ -79,12 +80,12 @@ def save_weights(folder: Path, weights: FrozenWeights) -> Path:
 
 
 def load_weights(path: str | Path = "default") -> FrozenWeights:
-    """Load a folder of frozen weights; `default` is the shipped one.
+    """Load frozen weights: a folder, or the name of shipped ones (`default`, `attention`).
 
     Raises WeightsError when a file is missing or truncated, the sha256 differs, or tensors do not
     have the names and shapes that the manifest's configuration asks for.
     """
-    folder = default_weights_path() if str(path) == "default" else Path(path)
+    folder = shipped_weights_path(str(path)) if str(path) in _SHIPPED else Path(path)
     manifest = _read_manifest(folder / _MANIFEST)
     file = folder / str(manifest["file"])
     try:

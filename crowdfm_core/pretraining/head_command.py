@@ -51,9 +51,8 @@ def report_heads(
         estimates[recipe.name] = measured
     if data is not None:
         scorer = Scorer(weights, device=str(device))
-        parts.append(
-            real_table(measure_abilities(read_datasets(data), scorer, least_gold=least_gold))
-        )
+        rows = measure_abilities(read_datasets(data), scorer, least_gold=least_gold)
+        parts.append(real_table(rows, least_gold=least_gold))
     if not parts:
         problem = f"{path} does not say how it was trained; give --recipe or --data"
         raise ConfigError([problem], where="heads")

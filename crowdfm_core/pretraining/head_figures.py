@@ -21,6 +21,7 @@ __all__ = [
     "area_under_curve",
     "by_count",
     "by_mechanism",
+    "calibration_error",
     "figures_of",
     "pair_figures",
     "ranks",
@@ -67,6 +68,9 @@ class PairFigures:
 
     auc: over all crowds, auc_within: mean over crowds, both on pairs as many right as wrong;
     worker_auc_within: of the worker's own term alone, task_auc_within: of the task's.
+    calibration_error: over all pairs, right and wrong as they come, the mean distance of
+    probability and share of right answers in ten bins of equal width; mean_probability and
+    share_right of the same pairs.
     """
 
     pairs: int
@@ -75,6 +79,9 @@ class PairFigures:
     auc_within: float
     worker_auc_within: float
     task_auc_within: float
+    calibration_error: float
+    mean_probability: float
+    share_right: float
 
     def to_mapping(self) -> dict[str, float]:
         """Plain values, rounded to four places."""
@@ -121,8 +128,9 @@ def by_mechanism(estimates: HeadEstimates, names: list[str]) -> dict[str, Figure
 
 
 def pair_figures(estimates: PairEstimates) -> PairFigures:
-    """Figures on the pairs that balanced filtering keeps."""
+    """Figures on the pairs that balanced filtering keeps, and calibration on all."""
     rows = estimates.rows
+    probability = 1.0 / (1.0 + np.exp(-(estimates.score + rows.crowd_log_odds)))
     kept = rows.is_balanced
     right, crowd = rows.is_right[kept], rows.crowd[kept]
 
@@ -136,6 +144,9 @@ def pair_figures(estimates: PairEstimates) -> PairFigures:
         auc_within=within(estimates.score),
         worker_auc_within=within(estimates.worker_term),
         task_auc_within=within(estimates.task_term),
+        calibration_error=calibration_error(probability, rows.is_right),
+        mean_probability=float(probability.mean()),
+        share_right=float(rows.is_right.mean()),
     )
 
 
@@ -163,6 +174,13 @@ def area_under_curve(score: npt.NDArray[Any], is_right: npt.NDArray[Any]) -> flo
         return float("nan")
     above = ranks(score)[right].sum() - num_right * (num_right + 1) / 2
     return float(above / (num_right * num_wrong))
+
+
+def calibration_error(probability: FloatArray, is_right: Mask, *, bins: int = 10) -> float:
+    """Mean over rows of |mean probability - share of right rows| in bins of equal width."""
+    place = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(place, probability - is_right, bins)
+    return float(np.abs(gap).sum() / len(probability))
 
 
 def _pearson(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:

@@ -55,13 +55,13 @@ def synthetic_report(
     return "".join(lines)
 
 
-def real_table(rows: list[AbilityRow]) -> str:
+def real_table(rows: list[AbilityRow], *, least_gold: int) -> str:
     """One line per real set: Spearman with the workers' accuracy on known truth."""
     if not rows:
         return ""
     lines = [
         "## Real sets\n\nSpearman with the worker's accuracy on known truth, over workers with at "
-        "least `least_gold` annotations of gold tasks.\n\n"
+        f"least {least_gold} annotations of gold tasks.\n\n"
         "| set | workers | ability | expected accuracy | agreement with majority "
         "| Dawid-Skene's confusion trace |\n|---|" + "---:|" * 5 + "\n"
     ]
@@ -136,12 +136,17 @@ def _pair_table(figures: PairFigures) -> str:
         figures.auc_within,
         figures.worker_auc_within,
         figures.task_auc_within,
+        figures.calibration_error,
+        figures.mean_probability,
+        figures.share_right,
     ]
     return (
         "### compatibility\n\nArea under the curve of right against wrong answers that the "
-        "encoder has not seen, as many right as wrong of each crowd.\n\n"
-        "| pairs | crowds | all | within crowds | within, worker's term | within, task's term |\n"
-        f"|{'---:|' * 6}\n| {figures.pairs} | {figures.crowds} | {' | '.join(map(_cell, cells))} |"
+        "encoder has not seen, as many right as wrong of each crowd; calibration error of the "
+        "probability, its mean and the share of right answers over all of them.\n\n"
+        "| pairs | crowds | all | within crowds | within, worker's term | within, task's term "
+        "| calibration error | mean probability | share right |\n"
+        f"|{'---:|' * 9}\n| {figures.pairs} | {figures.crowds} | {' | '.join(map(_cell, cells))} |"
         "\n\n"
     )
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from crowdfm_core.backends.torch_backend import TorchOps
-from crowdfm_core.compatibility import class_skill
+from crowdfm_core.compatibility import class_skill, crowd_log_odds
 from crowdfm_core.pretraining.objective import Tensors, outputs_of
 from crowdfm_core.pretraining.packing import PackedCrowds, pack_crowds, stream_rng
 from crowdfm_core.pretraining.recipe import Recipe
@@ -49,6 +49,7 @@ class PairRows:
     workers: FloatArray  # [N, D]
     tasks: FloatArray  # [N, D']
     class_skill: FloatArray  # [N] sum over options of posterior times log odds of recall
+    crowd_log_odds: FloatArray  # [N] of the expected accuracy of the component's annotations
     is_right: npt.NDArray[np.bool_]  # [N]
     is_balanced: npt.NDArray[np.bool_]  # [N] whether balanced filtering keeps the pair
     crowd: IntArray  # [N]
@@ -102,12 +103,15 @@ def draw_pairs(
         task, worker, is_right, crowd = _pairs(crowds, hidden, packed)
         kept = _some_of_each(rng, crowd, np.ones(len(crowd), bool))
         task, worker, is_right, crowd = task[kept], worker[kept], is_right[kept], crowd[kept]
-        recall, belief = class_skill(packed.layout, _posterior(outputs.logits[-1], packed))
+        posterior = _posterior(outputs.logits[-1], packed)
+        recall, belief = class_skill(packed.layout, posterior)
+        odds = crowd_log_odds(packed.layout, posterior)[packed.layout.component_of_task]
         parts.append(
             PairRows(
                 workers=outputs.workers.cpu().numpy()[worker],
                 tasks=outputs.tasks.cpu().numpy()[task],
                 class_skill=(recall[worker] * belief[task]).sum(axis=1),
+                crowd_log_odds=odds[task],
                 is_right=is_right,
                 is_balanced=_balanced(rng, crowd, is_right),
                 crowd=crowd + position,

@@ -23,7 +23,14 @@ from crowdfm_core.pretraining.objective import Tensors
 from crowdfm_core.pretraining.recipe import Recipe
 from crowdfm_core.read_outs import PAIR_HEAD, PREFIX, read_out, read_outs
 
-__all__ = ["HeadEstimates", "PairEstimates", "fit_heads", "measure_heads", "measure_pairs"]
+__all__ = [
+    "HeadEstimates",
+    "PairEstimates",
+    "estimate_pairs",
+    "fit_heads",
+    "measure_heads",
+    "measure_pairs",
+]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Heads = dict[str, npt.NDArray[np.floating[Any]]]
@@ -116,6 +123,11 @@ def measure_pairs(
     if f"{PREFIX}{PAIR_HEAD}.class_skill" not in heads:
         return None
     rows = _pairs(recipe, weights, ops, _TEST_POSITION, num_crowds)
+    return estimate_pairs(heads, rows)
+
+
+def estimate_pairs(heads: Mapping[str, FloatArray], rows: PairRows) -> PairEstimates:
+    """Scores of single pairs by the formula of crowdfm_core/compatibility.py, term by term."""
     worker = read_outs(heads, f"{PAIR_HEAD}.worker", rows.workers)
     task = read_outs(heads, f"{PAIR_HEAD}.task", rows.tasks)
     score = (worker[:, :-1] * task[:, :-1]).sum(axis=1) + worker[:, -1] + task[:, -1]

@@ -13,21 +13,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.backends.torch_backend import TorchOps
+from crowdfm_core.compatibility import class_skill, crowd_log_odds, factors_of, score_pairs
 from crowdfm_core.evaluation.datasets import read_datasets
 from crowdfm_core.methods.answers import Answers
-from crowdfm_core.models.unrolled import UnrolledConfig
+from crowdfm_core.models.unrolled import UnrolledConfig, UnrolledModel
 from crowdfm_core.pretraining.__main__ import main
-from crowdfm_core.pretraining.head_figures import area_under_curve, figures_of, spearman
+from crowdfm_core.pretraining.head_figures import (
+    area_under_curve,
+    calibration_error,
+    figures_of,
+    spearman,
+)
 from crowdfm_core.pretraining.head_samples import (
     HELD_OUT_SHARE,
     ROWS_PER_CROWD,
+    PairRows,
     Rows,
     draw_pairs,
     draw_rows,
     hold_out,
 )
-from crowdfm_core.pretraining.heads import HeadEstimates
+from crowdfm_core.pretraining.heads import HeadEstimates, estimate_pairs
 from crowdfm_core.pretraining.networks import Network, train
 from crowdfm_core.pretraining.objective import initial_weights
 from crowdfm_core.pretraining.real_abilities import confusion_trace, measure_abilities
@@ -36,7 +44,8 @@ from crowdfm_core.pretraining.training import train as train_model
 from crowdfm_core.scoring import Scorer
 from crowdfm_core.simulation import ThreeParameterLogisticCrowds
 from crowdfm_core.weights import FrozenWeights, load_weights, save_weights
-from tests.core.test_unrolled import frozen
+from tests.core.test_read_outs import CONFIG, pair_heads
+from tests.core.test_unrolled import frozen, layout_of, random_rows, random_tensors
 
 TINY = Path(__file__).parents[2] / "conf" / "pretraining" / "tiny.yaml"
 CPU = torch.device("cpu")
@@ -90,6 +99,37 @@ def test_balanced_filtering_keeps_as_many_right_as_wrong_pairs_of_every_crowd(
     widths = recipe.model.embedding_widths()
     assert pairs.workers.shape == (len(pairs.crowd), widths["ability"])
     assert pairs.tasks.shape == (len(pairs.crowd), widths["difficulty"])
+
+
+def test_pairs_score_alike_by_factors_and_term_by_term() -> None:
+    layout = layout_of(random_rows(2), 3)
+    ops = NumpyOps(np.float64)
+    outputs = UnrolledModel(CONFIG, random_tensors(CONFIG), ops).run(layout)
+    posterior = np.exp(outputs.log_posterior[:, 0])
+    heads = pair_heads()
+    task, worker = np.array([0, 3, 6]), np.array([4, 0, 2])
+    recall, belief = class_skill(layout, posterior)
+    rows = PairRows(
+        workers=outputs.workers[worker],
+        tasks=outputs.tasks[task],
+        class_skill=(recall[worker] * belief[task]).sum(1),
+        crowd_log_odds=np.repeat(crowd_log_odds(layout, posterior), 3),
+        is_right=np.ones(3, bool),
+        is_balanced=np.ones(3, bool),
+        crowd=np.zeros(3, int),
+        mechanism=np.zeros(3, int),
+    )
+    score = estimate_pairs(heads, rows).score + rows.crowd_log_odds
+    factors = factors_of(heads, layout, posterior, outputs.workers, outputs.tasks)
+    np.testing.assert_allclose(score_pairs(factors, task, worker), 1 / (1 + np.exp(-score)))
+
+
+def test_calibration_error_is_zero_where_shares_are_kept_and_else_the_gap() -> None:
+    probability = np.array([0.75, 0.75, 0.75, 0.75, 0.05])
+    right = np.array([True, True, True, False, False])
+    assert calibration_error(probability, right) == pytest.approx(0.05 / 5)
+    assert calibration_error(probability, ~right) == pytest.approx((4 * 0.5 + 0.95) / 5)
+    assert calibration_error(np.ones(2), np.ones(2, bool)) == 0.0
 
 
 def test_network_learns_what_no_line_can() -> None:

@@ -25,6 +25,7 @@ _ALWAYS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
+    "spark.log.level": "WARN",  # spark-submit would drown the run's own lines
     "spark.python.worker.reuse": "true",  # the frozen model is loaded once per Python worker
     # Ids in names of folders (project=007) are text.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",

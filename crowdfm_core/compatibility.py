@@ -30,7 +30,7 @@ from crowdfm_core.candidates import MAX_DENSE_OPTIONS, CandidateGraph
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models.unrolled import UnrolledConfig, UnrolledModel
-from crowdfm_core.read_outs import PAIR_HEAD, PREFIX, Tensors, read_outs
+from crowdfm_core.read_outs import PAIR_HEAD, PREFIX, Tensors, has_pair_head, read_outs
 from crowdfm_core.weights import FrozenWeights
 
 __all__ = [
@@ -83,7 +83,7 @@ def pair_factors(weights: FrozenWeights, graph: AnnotationGraph) -> PairFactors:
 
     Raises ScoringError where the weights have no compatibility head.
     """
-    if f"{PREFIX}{PAIR_HEAD}.class_skill" not in weights.heads:
+    if not has_pair_head(weights.heads):
         raise ScoringError(
             "the weights have no compatibility head; export them from a run of an unrolled model "
             "with `crowdfm pretrain export`"

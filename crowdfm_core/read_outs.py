@@ -19,6 +19,7 @@ __all__ = [
     "PAIR_HEAD",
     "PREFIX",
     "Tensors",
+    "has_pair_head",
     "head_shapes",
     "pair_head_shapes",
     "read_out",
@@ -72,11 +73,16 @@ def head_shapes(
     return {**shapes, f"{name}.weight": (width, *many), f"{name}.bias": many or (1,)}
 
 
+def has_pair_head(heads: Tensors) -> bool:
+    """Whether there is a head on pairs of a worker and a task."""
+    return f"{PREFIX}{PAIR_HEAD}.class_skill" in heads
+
+
 def pair_head_shapes(heads: Tensors, widths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """As `head_shapes`, of the head on pairs; widths: of the embeddings that ability (workers)
     and difficulty (tasks) are read from."""
     name = f"{PREFIX}{PAIR_HEAD}"
-    if f"{name}.class_skill" not in heads:
+    if not has_pair_head(heads):
         return {}
     outputs = int(heads[f"{name}.worker.bias"].size) if f"{name}.worker.bias" in heads else 1
     shapes: dict[str, tuple[int, ...]] = {f"{name}.class_skill": (1,)}

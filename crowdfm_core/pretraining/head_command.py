@@ -10,10 +10,17 @@ import torch
 from crowdfm_core.backends.torch_backend import TorchOps
 from crowdfm_core.errors import ConfigError
 from crowdfm_core.evaluation import read_datasets
-from crowdfm_core.pretraining.head_report import plot_heads, real_table, synthetic_report
+from crowdfm_core.pretraining.head_report import (
+    plot_heads,
+    real_compatibility_table,
+    real_table,
+    synthetic_report,
+)
 from crowdfm_core.pretraining.heads import HeadEstimates, measure_heads, measure_pairs
 from crowdfm_core.pretraining.real_abilities import measure_abilities
+from crowdfm_core.pretraining.real_compatibility import measure_compatibility
 from crowdfm_core.pretraining.recipe import Recipe, read_recipe, recipe_from_mapping
+from crowdfm_core.read_outs import has_pair_head
 from crowdfm_core.scoring import Scorer
 from crowdfm_core.weights import FrozenWeights, load_weights
 
@@ -51,8 +58,12 @@ def report_heads(
         estimates[recipe.name] = measured
     if data is not None:
         scorer = Scorer(weights, device=str(device))
-        rows = measure_abilities(read_datasets(data), scorer, least_gold=least_gold)
+        datasets = read_datasets(data)
+        rows = measure_abilities(datasets, scorer, least_gold=least_gold)
         parts.append(real_table(rows, least_gold=least_gold))
+        if has_pair_head(weights.heads):
+            found = measure_compatibility(datasets, weights, seed=1)
+            parts.append(real_compatibility_table(found))
     if not parts:
         problem = f"{path} does not say how it was trained; give --recipe or --data"
         raise ConfigError([problem], where="heads")

@@ -18,8 +18,9 @@ from crowdfm_core.pretraining.head_figures import (
 )
 from crowdfm_core.pretraining.heads import HeadEstimates, PairEstimates
 from crowdfm_core.pretraining.real_abilities import AbilityRow, mean_row
+from crowdfm_core.pretraining.real_compatibility import CompatibilityRow, mean_compatibility
 
-__all__ = ["plot_heads", "real_table", "synthetic_report"]
+__all__ = ["plot_heads", "real_compatibility_table", "real_table", "synthetic_report"]
 
 _HEADER = (
     "| | rows | crowds | Pearson | Spearman | MSE | variance | Pearson within | Spearman within "
@@ -57,8 +58,6 @@ def synthetic_report(
 
 def real_table(rows: list[AbilityRow], *, least_gold: int) -> str:
     """One line per real set: Spearman with the workers' accuracy on known truth."""
-    if not rows:
-        return ""
     lines = [
         "## Real sets\n\nSpearman with the worker's accuracy on known truth, over workers with at "
         f"least {least_gold} annotations of gold tasks.\n\n"
@@ -68,6 +67,21 @@ def real_table(rows: list[AbilityRow], *, least_gold: int) -> str:
     for row in [*rows, mean_row(rows)]:
         cells = [row.ability, row.expected_accuracy, row.majority_agreement, row.confusion_trace]
         lines.append(f"| {row.dataset} | {row.workers} | {' | '.join(map(_cell, cells))} |\n")
+    return "".join(lines)
+
+
+def real_compatibility_table(rows: list[CompatibilityRow]) -> str:
+    """One line per real set: areas under the curve over annotations that were held out."""
+    lines = [
+        "## Compatibility on real sets\n\nArea under the curve of right against wrong, over a "
+        "fifth of the annotations that the encoder has not seen; beside it, of the worker's "
+        "agreement with the majority alone and of the majority's share alone.\n\n"
+        "| set | pairs | share right | compatibility | agreement with majority | share of majority "
+        "| calibration error |\n|---|" + "---:|" * 6 + "\n"
+    ]
+    for row in [*rows, mean_compatibility(rows)]:
+        cells = [row.share_right, row.auc, row.worker_auc, row.task_auc, row.calibration_error]
+        lines.append(f"| {row.dataset} | {row.pairs} | {' | '.join(map(_cell, cells))} |\n")
     return "".join(lines)
 
 

@@ -20,7 +20,7 @@ from crowdfm_core.pretraining.packing import PackedCrowds, pack_crowds, stream_r
 from crowdfm_core.pretraining.recipe import Recipe
 from crowdfm_core.simulation import SimulatedCrowd
 
-__all__ = ["PairRows", "Rows", "draw_pairs", "draw_rows", "hold_out"]
+__all__ = ["PairRows", "Rows", "draw_pairs", "draw_rows", "hidden_annotations", "hold_out"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -124,15 +124,8 @@ def draw_pairs(
 def hold_out(
     crowd: SimulatedCrowd, rng: np.random.Generator
 ) -> tuple[SimulatedCrowd, npt.NDArray[np.bool_]]:
-    """Hide a fifth of the annotations: the crowd without them, and which they are, bool [E].
-
-    One annotation of every task and of every worker, drawn at random, always stays.
-    """
-    order = rng.permutation(crowd.num_annotations)
-    stays = np.zeros(crowd.num_annotations, bool)
-    for index in (crowd.task_index, crowd.worker_index):
-        stays[order[np.unique(index[order], return_index=True)[1]]] = True
-    hidden = ~stays & (rng.random(crowd.num_annotations) < HELD_OUT_SHARE)
+    """The crowd without its hidden annotations, and which they are, bool [E]."""
+    hidden = hidden_annotations(crowd.task_index, crowd.worker_index, rng)
     seen = replace(
         crowd,
         task_index=crowd.task_index[~hidden],
@@ -140,6 +133,21 @@ def hold_out(
         option_index=crowd.option_index[~hidden],
     )
     return seen, hidden
+
+
+def hidden_annotations(
+    task_index: IntArray, worker_index: IntArray, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Choose a fifth of the annotations [E], given the task and the worker of each.
+
+    One annotation of every task and of every worker, drawn at random, is never chosen.
+    """
+    order = rng.permutation(len(task_index))
+    stays = np.zeros(len(order), bool)
+    for index in (task_index, worker_index):
+        stays[order[np.unique(index[order], return_index=True)[1]]] = True
+    hidden: npt.NDArray[np.bool_] = ~stays & (rng.random(len(order)) < HELD_OUT_SHARE)
+    return hidden
 
 
 def _draws(

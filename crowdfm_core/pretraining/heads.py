@@ -21,7 +21,7 @@ from crowdfm_core.pretraining.head_samples import PairRows, Rows, draw_pairs, dr
 from crowdfm_core.pretraining.networks import Network, train
 from crowdfm_core.pretraining.objective import Tensors
 from crowdfm_core.pretraining.recipe import Recipe
-from crowdfm_core.read_outs import PAIR_HEAD, PREFIX, read_out, read_outs
+from crowdfm_core.read_outs import PAIR_HEAD, PREFIX, has_pair_head, read_out, read_outs
 
 __all__ = [
     "HeadEstimates",
@@ -120,7 +120,7 @@ def measure_pairs(
     num_crowds: int,
 ) -> PairEstimates | None:
     """Scores of unseen pairs on fresh crowds of a recipe; None without a compatibility head."""
-    if f"{PREFIX}{PAIR_HEAD}.class_skill" not in heads:
+    if not has_pair_head(heads):
         return None
     rows = _pairs(recipe, weights, ops, _TEST_POSITION, num_crowds)
     return estimate_pairs(heads, rows)

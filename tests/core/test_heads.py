@@ -33,12 +33,14 @@ from crowdfm_core.pretraining.head_samples import (
     Rows,
     draw_pairs,
     draw_rows,
+    hidden_annotations,
     hold_out,
 )
 from crowdfm_core.pretraining.heads import HeadEstimates, estimate_pairs
 from crowdfm_core.pretraining.networks import Network, train
 from crowdfm_core.pretraining.objective import initial_weights
 from crowdfm_core.pretraining.real_abilities import confusion_trace, measure_abilities
+from crowdfm_core.pretraining.real_compatibility import measure_compatibility
 from crowdfm_core.pretraining.recipe import Recipe, read_recipe
 from crowdfm_core.pretraining.training import train as train_model
 from crowdfm_core.scoring import Scorer
@@ -239,6 +241,21 @@ def test_abilities_are_held_against_accuracy_on_gold_tasks(tmp_path: Path) -> No
     assert -1.0 <= row.ability <= 1.0
 
 
+def test_real_pairs_are_unseen_ones_of_gold_tasks(tmp_path: Path) -> None:
+    write_set(tmp_path / "set")
+    with (tmp_path / "set" / "label.csv").open("a", newline="") as file:
+        csv.writer(file).writerows([("no truth", w, "right") for w in range(6)])
+    [dataset] = read_datasets(tmp_path)
+    weights = FrozenWeights(CONFIG, random_tensors(CONFIG), pair_heads())
+    [row] = measure_compatibility([dataset], weights, seed=3)
+    hidden = hidden_annotations(dataset.task_index, dataset.worker_index, np.random.default_rng(3))
+    names = [dataset.tasks[t] for t in dataset.task_index[hidden]]
+    assert row.pairs == sum(name != "no truth" for name in names) > 0
+    options = [dataset.options[o] for o in dataset.option_index[hidden]]
+    right = [o == "right" for o, name in zip(options, names, strict=True) if name != "no truth"]
+    assert row.share_right == pytest.approx(np.mean(right))
+
+
 def test_weights_without_a_head_leave_the_cell_empty(tmp_path: Path) -> None:
     write_set(tmp_path / "set")
     weights = dataclasses.replace(frozen(), heads={})
@@ -261,7 +278,7 @@ def test_command_reports_synthetic_and_real_figures(
     capsys.readouterr()
     assert main([*command, "--device", "cpu"]) == 0
     report = capsys.readouterr().out
-    for part in ("### ability", "### difficulty", "### compatibility", "| six | 6 |"):
+    for part in ("### ability", "### difficulty", "### compatibility", "| six | 6 |", "| mean | "):
         assert part in report
     assert picture.read_bytes().startswith(b"\x89PNG")
     figures = load_weights(tmp_path / "weights").recipe["heads"]

@@ -21,7 +21,7 @@ from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.scoring import Scorer
 from crowdfm_core.weights import (
     FrozenWeights,
-    default_weights_path,
+    shipped_weights_path,
     from_published_layout,
     load_weights,
 )
@@ -77,7 +77,7 @@ def weights_name(given: str) -> tuple[str, str]:
     if found:
         return found[1], found[2]
     path = Path(given)
-    if given == "default" or path.resolve() == default_weights_path():
+    if given == "default" or path.resolve() == shipped_weights_path():
         return CROWDFM.name, given
     return (path.stem if path.suffix in _PUBLISHED_SUFFIXES else path.resolve().name), given
 

@@ -36,7 +36,7 @@ from crowdfm_core.evaluation.summary import common_datasets, summarise
 from crowdfm_core.methods.answers import MethodResult
 from crowdfm_core.methods.registry import METHODS
 from crowdfm_core.scoring import ScoredBatch
-from crowdfm_core.weights import default_weights_path, load_weights
+from crowdfm_core.weights import shipped_weights_path, load_weights
 from tests.core.crowds_for_methods import drawn
 from tests.core.test_evaluation_datasets import write
 
@@ -274,7 +274,7 @@ def test_command_prints_json_alone_on_request(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset_of(tmp_path, "a")
-    named = f"mine={default_weights_path()}"
+    named = f"mine={shipped_weights_path()}"
     argv = [str(tmp_path), "--methods", "glad", "--weights", named, "--json", "-"]
     assert main([*argv, "--num-seeds", "1"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -304,7 +304,7 @@ def test_command_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     ("given", "name", "path"),
     [
         ("default", "crowdfm", "default"),
-        (str(default_weights_path()), "crowdfm", str(default_weights_path())),
+        (str(shipped_weights_path()), "crowdfm", str(shipped_weights_path())),
         ("runs/large", "large", "runs/large"),
         ("a/published.pt", "published", "a/published.pt"),
         ("best=a/published.pt", "best", "a/published.pt"),

@@ -29,7 +29,7 @@ from tests.core.test_simulation import assert_consistent
 
 WORLDS = [DawidSkeneCrowds, GladCrowds, GroupedCrowds, OneCoinCrowds, SubtypedCrowds]
 World = DawidSkeneCrowds | GladCrowds | GroupedCrowds | OneCoinCrowds | SubtypedCrowds
-RECIPE = Path(__file__).parents[2] / "conf" / "pretraining" / "rich.yaml"
+RECIPE = Path(__file__).parents[2] / "conf" / "pretraining" / "unrolled.yaml"
 
 
 def world(

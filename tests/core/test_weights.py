@@ -12,7 +12,7 @@ from crowdfm_core.errors import WeightsError
 from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.weights import (
     FrozenWeights,
-    default_weights_path,
+    shipped_weights_path,
     from_published_layout,
     load_weights,
     save_weights,
@@ -38,10 +38,11 @@ def test_saved_weights_are_read_back(folder: Path) -> None:
         np.testing.assert_array_equal(loaded.tensors[name], tensor.astype(np.float32))
 
 
-def test_shipped_weights_load_and_carry_both_read_outs() -> None:
-    weights = load_weights("default")
+@pytest.mark.parametrize("name", ["default", "attention"])
+def test_shipped_weights_load_and_carry_both_read_outs(name: str) -> None:
+    weights = load_weights(name)
     assert {"heads.ability.weight", "heads.difficulty.weight"} <= set(weights.heads)
-    assert (default_weights_path() / "manifest.json").is_file()
+    assert (shipped_weights_path() / "manifest.json").is_file()
 
 
 def test_truncated_file_is_refused_with_both_digests(folder: Path) -> None:

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from crowdfm_core import CrowdFM
 from crowdfm_core.config import JobConfig, load_config
 from crowdfm_core.errors import ConfigError, InputError, RunError, ScoringError, WeightsError
-from crowdfm_core.weights import default_weights_path
+from crowdfm_core.weights import shipped_weights_path
 from jobs import nightly, sql_command
 from jobs.run import run_nightly
 from jobs.tables import Tables
@@ -154,7 +154,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match="no column 'taks'; did you mean 'task'"):
         run_nightly(config(lake, input=source))
     broken = lake / "weights"
-    shutil.copytree(default_weights_path(), broken)
+    shutil.copytree(shipped_weights_path(), broken)
     file = broken / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(WeightsError, match="sha256"):

@@ -17,6 +17,7 @@ from crowdfm_core.pretraining.ablation_plan import BASE
 __all__ = ["json_records", "markdown_report", "plot_ablation", "write_report"]
 
 _GAP = "-"
+_SHOWN_POINTS = 10.0  # below the base, in the picture
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def markdown_report(results: Sequence[RunResult]) -> str:
 
 
 def plot_ablation(results: Sequence[RunResult], picture: Path) -> None:
-    """Draw a bar per variant, with its gain or loss against the base and the spread of its seeds.
+    """Draw a bar per variant with the spread of its seeds; a broken line marks the base.
 
     Raises InputError when matplotlib is missing or the picture cannot be written.
     """
@@ -114,25 +115,24 @@ def _draw(
     spreads = [_spread([accuracy(result) for result in runs]) for runs in variants.values()]
     places = np.arange(len(spreads))
     groups = list(dict.fromkeys(runs[0].group for runs in variants.values()))
-    colours = [
-        "black" if runs[0].group == BASE else f"C{groups.index(runs[0].group) % 10}"
-        for runs in variants.values()
-    ]
+    colours, names = [], []
+    for name, runs in variants.items():
+        group = runs[0].group
+        colours.append("black" if name == BASE else f"C{groups.index(group) % 10}")
+        names.append(BASE if name == BASE else f"{group}: {name}")
     means = np.array([spread.mean for spread in spreads])
     ends = np.array([[s.mean - s.low for s in spreads], [s.high - s.mean for s in spreads]])
     axis.barh(places, means, xerr=ends, color=colours, alpha=0.75, capsize=2)
-    for place, mean in zip(places, means, strict=True):
-        axis.text(mean, place, f" {mean:.1f}", va="center", fontsize=8)
-    axis.set_yticks(
-        places,
-        [f"{runs[0].group}: {name}" if name != BASE else BASE for name, runs in variants.items()],
-    )
+    reference = means[list(variants).index(BASE)] if BASE in variants else means.max()
+    axis.axvline(reference, color="black", linestyle="--", linewidth=1)
+    # Small differences are to be seen: a bar that is far behind is cut, and its number says so.
+    left = max(means.min() - 1.0, reference - _SHOWN_POINTS)
+    right = max(spread.high for spread in spreads) + 0.15 * (means.max() - left) + 0.3
+    axis.set_xlim(left, right)
+    for place, spread in zip(places, spreads, strict=True):
+        axis.text(max(spread.high, left), place, f" {spread.mean:.1f}", va="center", fontsize=8)
+    axis.set_yticks(places, names)
     axis.invert_yaxis()
-    if BASE in variants:
-        axis.axvline(means[list(variants).index(BASE)], color="black", linestyle="--", linewidth=1)
-    low, high = float(min(s.low for s in spreads)), float(max(s.high for s in spreads))
-    room = max(1.0, 0.15 * (high - low))
-    axis.set_xlim(max(0.0, low - 2 * room), high + room)  # small differences are to be seen
     axis.grid(axis="x", alpha=0.3)
 
 
@@ -141,11 +141,9 @@ def _summary_table(variants: dict[str, list[RunResult]], sets: list[str]) -> str
     rows = []
     for name, runs in variants.items():
         first = runs[0]
-        synthetic = _spread([result.synthetic_accuracy for result in runs])
-        cells = [str(synthetic), _gain(synthetic, [r.synthetic_accuracy for r in base])]
+        cells = _cells(runs, base, lambda result: result.synthetic_accuracy)
         if sets:
-            real = _spread([_real_mean(result, sets) or 0.0 for result in runs])
-            cells += [str(real), _gain(real, [_real_mean(result, sets) or 0.0 for result in base])]
+            cells += _cells(runs, base, lambda result: _real_mean(result, sets) or 0.0)
         rows.append(
             [
                 first.group,
@@ -212,8 +210,22 @@ def _spread(accuracies: Sequence[float]) -> _Spread:
     return _Spread(float(percent.mean()), float(percent.min()), float(percent.max()))
 
 
-def _gain(spread: _Spread, base: Sequence[float]) -> str:
-    return f"{spread.mean - _spread(base).mean:+.2f}" if base else _GAP
+def _cells(
+    runs: list[RunResult], base: list[RunResult], accuracy: Callable[[RunResult], float]
+) -> list[str]:
+    """The accuracy, and its difference to the base's, seed by seed."""
+    base_of_seed = {result.seed: accuracy(result) for result in base}
+    gains = [
+        accuracy(result) - base_of_seed[result.seed]
+        for result in runs
+        if result.seed in base_of_seed
+    ]
+    found = str(_spread([accuracy(result) for result in runs]))
+    if not gains or runs[0].variant == BASE:
+        return [found, _GAP]
+    gain = _spread(gains)
+    ends = f" ({gain.low:+.2f} to {gain.high:+.2f})" if len(gains) > 1 else ""
+    return [found, f"{gain.mean:+.2f}{ends}"]
 
 
 def _percent(value: Any) -> Any:

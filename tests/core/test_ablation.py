@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,18 +200,25 @@ def test_resume_keeps_finished_runs_and_ends_interrupted_ones(
     assert fresh[2].synthetic_loss < 99.0
 
 
-def test_two_seeds_start_from_different_weights_and_their_spread_is_reported(
-    tmp_path: Path,
-) -> None:
+def test_two_seeds_start_from_different_weights(tmp_path: Path) -> None:
     ablation = read_plan(plan_file(tmp_path), Budget(num_seeds=2)).only([BASE])
     results = run_ablation(ablation, tmp_path / "out", device=CPU)
     assert [result.seed for result in results] == [1, 2]
     assert results[0].synthetic_loss != results[1].synthetic_loss
-    one, two = (
-        replace(result, synthetic_accuracy=accuracy)
-        for result, accuracy in zip(results, (0.5, 0.7), strict=True)
-    )
-    assert "| 60.00 (50.00 to 70.00) | +0.00 |" in markdown_report([one, two])
+
+
+def test_spread_over_seeds_and_paired_differences_are_reported() -> None:
+    accuracies = {BASE: (0.5, 0.7), "other": (0.55, 0.71), "late": (0.52,)}
+    results = [
+        replace(run_result(name), seed=seed, synthetic_accuracy=accuracy)
+        for name, of_seed in accuracies.items()
+        for seed, accuracy in enumerate(of_seed, start=1)
+    ]
+    text = markdown_report(results)
+    assert "| 60.00 (50.00 to 70.00) | - |" in text
+    assert "| 63.00 (55.00 to 71.00) | +3.00 (+1.00 to +5.00) |" in text
+    assert "| 52.00 | +2.00 |" in text  # against the base with the same seed
+    assert "over seeds 1, 2;" in text
 
 
 def run_result(variant: str, **real: float) -> RunResult:
@@ -262,6 +273,23 @@ def test_old_runs_are_refused_without_resume_and_never_mixed_with_other_recipes(
     assert "mean/seed_1 holds a run already; give --resume" in capsys.readouterr().err
     assert main([*command, "--resume", "--steps", "7"]) == 2
     assert "was trained with another recipe" in capsys.readouterr().err
+
+
+def test_sigterm_saves_the_present_run_and_starts_no_other(tmp_path: Path) -> None:
+    plan, out = plan_file(tmp_path), tmp_path / "out"
+    command = [sys.executable, "-m", "crowdfm_core.pretraining", "ablate", "--device", "cpu"]
+    command += ["--plan", str(plan), "--out", str(out), "--steps", "100000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (out / BASE / "seed_1" / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "go on with --resume" in stderr
+    assert load_checkpoint(out / BASE / "seed_1" / "checkpoint.pt").step >= 10
+    assert stdout == ""
+    assert [path.name for path in out.iterdir()] == [BASE]
 
 
 def test_minutes_end_a_run_in_place_of_the_plans_steps(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ A pair's score, in log odds, is one inner product of a worker's and a task's fac
 u, a and v, b are heads on the frozen encoder's embeddings; p is the task's posterior and r[w,k]
 the log odds of the worker's recall of class k, shrunk towards the crowd's. They are learned on
 pairs that the encoder has not seen, as many right as wrong ones of every crowd ("balanced
-filtering", after the compatibility head of the CrowdFM paper), so that the head learns which pairs
-differ and not how good a crowd is. o(t) restores that: the log odds of the crowd's expected
-accuracy, by Bayes' rule. Workers are compared within the task's component only, as nothing is
-known about others.
+filtering"), so that the head learns which pairs differ and not how good a crowd is. o(t) restores
+that: the log odds of the crowd's expected accuracy, by Bayes' rule. The CrowdFM paper names such a
+head (equation 14) and its filtering; form and training here are ours. Workers are compared within
+the task's component only, as nothing is known about others.
 
 Letters: T tasks, W workers, K options, R rank, Q rows, C candidates (see candidates.py), F
 factors, N pairs.

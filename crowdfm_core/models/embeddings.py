@@ -25,7 +25,7 @@ TASK_SCALARS = 26  # beside 2 D
 _EDGE = 1e-4  # keeps log odds of shares finite
 _PRIOR_ANSWERS = 4.0  # of the crowd's accuracy, added to a worker's own answers
 _PRIOR_VOTES = 2.0  # of the expected accuracy, added to a task's answers
-_CLIP = 10.0  # log posteriors below -10 count as -10
+_CLIP = 10.0  # log posteriors below -10 say no more than -10 does
 
 
 @dataclass(frozen=True)

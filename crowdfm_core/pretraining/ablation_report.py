@@ -101,6 +101,7 @@ def plot_ablation(results: Sequence[RunResult], picture: Path) -> None:
     for axis, (title, accuracy) in zip(axes[0], panels, strict=True):
         _draw(axis, variants, accuracy)
         axis.set_xlabel(f"mean accuracy, {title}, per cent")
+    axes[0, 0].invert_yaxis()  # shared by all panels
     try:
         figure.savefig(picture)
     except (OSError, ValueError) as error:
@@ -132,7 +133,6 @@ def _draw(
     for place, spread in zip(places, spreads, strict=True):
         axis.text(max(spread.high, left), place, f" {spread.mean:.1f}", va="center", fontsize=8)
     axis.set_yticks(places, names)
-    axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from crowdfm_core.errors import ConfigError, WeightsError
 from crowdfm_core.evaluation.datasets import LabelledDataset, answers_of, batch_of
 from crowdfm_core.evaluation.measures import (
@@ -21,9 +19,9 @@ from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.scoring import Scorer
 from crowdfm_core.weights import (
     FrozenWeights,
-    shipped_weights_path,
     from_published_layout,
     load_weights,
+    shipped_weights_path,
 )
 
 __all__ = ["Contender", "classical", "frozen", "read_weights", "weights_name"]
@@ -90,16 +88,10 @@ def read_weights(path: str) -> FrozenWeights:
     if Path(path).suffix not in _PUBLISHED_SUFFIXES:
         return load_weights(path)
     try:
-        import torch  # only a published checkpoint needs it
+        from crowdfm_core.backends.torch_checkpoint import read_tensors  # nothing else needs torch
     except ImportError as error:
         raise WeightsError(
             f"{path}: a published checkpoint is read with torch; "
             "install the project with its extra: .[torch]"
         ) from error
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises many kinds for a file that it cannot read
-        raise WeightsError(f"{path}: torch cannot read it as a checkpoint ({error})") from error
-    if not isinstance(state, dict) or not all(hasattr(value, "numpy") for value in state.values()):
-        raise WeightsError(f"{path}: expected a table of tensors by name, got {type(state)}")
-    return from_published_layout({name: np.asarray(value) for name, value in state.items()})
+    return from_published_layout(read_tensors(path))

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from crowdfm_core.simulation.crowd import FloatArray, IntArray
-from crowdfm_core.simulation.pieces import Piece, Range, draw_rows
+from crowdfm_core.simulation.pieces import Piece, Places, Range, draw_rows
 
 __all__ = [
     "DrawnGroups",
@@ -71,7 +71,7 @@ class SkillByLoad(Piece):
     slope: Range = (-0.4, 1.2)
     bounds: ClassVar[dict[str, Range]] = {"slope": (-10.0, 10.0)}
 
-    def sample(self, rng: np.random.Generator, loads: IntArray) -> FloatArray:
+    def sample(self, rng: np.random.Generator, loads: Places) -> FloatArray:
         """Return an offset per worker, float [W], from their numbers of answers >= 1, [W]."""
         if not self.is_on(rng):
             return np.zeros(len(loads))

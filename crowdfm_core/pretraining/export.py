@@ -41,10 +41,8 @@ def export_run(
     ops = TorchOps(device)
     tensors = fit_heads(state.recipe, average, ops, num_crowds=head_crowds)
     account = {
-        "settings": state.recipe.to_mapping(),
+        **state.account(),
         "seed": state.recipe.seed,
-        "steps": state.step,
-        "training_seconds": round(state.seconds, 1),
         "commit": _commit(),
         "validation": _last_validation(run / LOG_FILE),
         "heads": _figures(state.recipe, average, tensors, ops, head_crowds),

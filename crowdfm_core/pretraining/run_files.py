@@ -28,6 +28,7 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]
     optimiser: dict[str, Any]
+    origin: dict[str, Any] | None = None  # settings, steps, seconds of the run it started from
 
     def save(self, path: Path) -> None:
         """Write the file whole or not at all."""
@@ -41,10 +42,20 @@ class Checkpoint:
                 "weights": {name: t.detach().cpu() for name, t in self.weights.items()},
                 "average": {name: t.detach().cpu() for name, t in self.average.items()},
                 "optimiser": self.optimiser,
+                "origin": self.origin,
             },
             partial,
         )
         os.replace(partial, path)
+
+    def account(self) -> dict[str, Any]:
+        """Say how these weights were made, in plain values."""
+        account = {
+            "settings": self.recipe.to_mapping(),
+            "steps": self.step,
+            "training_seconds": round(self.seconds, 1),
+        }
+        return account | ({"started_from": self.origin} if self.origin else {})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -64,6 +75,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         weights=state["weights"],
         average=state["average"],
         optimiser=state["optimiser"],
+        origin=state.get("origin"),
     )
 
 

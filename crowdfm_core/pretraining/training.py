@@ -51,6 +51,7 @@ def train(
     device: torch.device,
     minutes: float | None = None,
     resume: bool = False,
+    start_from: Path | None = None,
     measure: Measure | None = None,
     stop_after_steps: int | None = None,
 ) -> Checkpoint:
@@ -58,11 +59,14 @@ def train(
 
     minutes: training time over all resumptions after which the run is complete; the learning rate
     then falls with the time that has passed, whichever of time and steps is further on.
+    start_from: checkpoint of another run whose averaged weights this one starts from, as when a
+    trained model goes on with another mixture of crowds.
     stop_after_steps: pause once this many steps are done, as an interruption would.
     SIGTERM and SIGINT save and pause. Raises ConfigError when `out` holds a run already, or on
     resumption one of another recipe, and WeightsError when there is nothing to resume.
     """
-    return _Run(recipe, out, device, minutes, resume, measure).train(stop_after_steps)
+    run = _Run(recipe, out, device, minutes, resume, start_from, measure)
+    return run.train(stop_after_steps)
 
 
 class _Run:
@@ -73,6 +77,7 @@ class _Run:
         device: torch.device,
         minutes: float | None,
         resume: bool,
+        start_from: Path | None,
         measure: Measure | None,
     ) -> None:
         self.recipe = recipe
@@ -85,10 +90,11 @@ class _Run:
         self.optimiser = make_optimiser(recipe.training, self.weights)
         self.step = 0
         self.seconds = 0.0
+        self.origin: dict[str, Any] | None = None
         if resume:
             self._resume()
         else:
-            self._start()
+            self._start(start_from)
 
     def train(self, stop_after_steps: int | None) -> Checkpoint:
         settings = self.recipe.training
@@ -175,6 +181,7 @@ class _Run:
             weights=self.weights,
             average=self.average.weights,
             optimiser=self.optimiser.state_dict(),
+            origin=self.origin,
         )
 
     def _save(self) -> Checkpoint:
@@ -182,10 +189,17 @@ class _Run:
         state.save(self.out / CHECKPOINT_FILE)
         return state
 
-    def _start(self) -> None:
+    def _start(self, origin: Path | None) -> None:
         if (self.out / CHECKPOINT_FILE).exists():
             problem = "holds a run already; give --resume to go on, or another --out"
             raise ConfigError([problem], where=str(self.out))
+        if origin is not None:
+            state = load_checkpoint(origin)
+            if state.recipe.model != self.recipe.model:
+                problem = f"model: expected {self.recipe.model}, got {state.recipe.model}"
+                raise ConfigError([problem], where=str(origin))
+            self._take(state.average, state.average)
+            self.origin = state.account()
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / LOG_FILE).unlink(missing_ok=True)
         text = yaml.safe_dump(self.recipe.to_mapping(), sort_keys=False)
@@ -196,13 +210,17 @@ class _Run:
         if state.recipe != self.recipe:
             problem = f"was trained with another recipe, see {self.out / RECIPE_FILE}"
             raise ConfigError([problem], where=str(self.out))
-        with torch.no_grad():
-            for name, tensor in self.weights.items():
-                tensor.copy_(state.weights[name])
-                self.average.weights[name].copy_(state.average[name])
+        self._take(state.weights, state.average)
+        self.origin = state.origin
         self.optimiser.load_state_dict(state.optimiser)
         self.step, self.seconds = state.step, state.seconds
         rewind_log(self.out / LOG_FILE, step=self.step)
+
+    @torch.no_grad()
+    def _take(self, weights: dict[str, torch.Tensor], average: dict[str, torch.Tensor]) -> None:
+        for name, tensor in self.weights.items():
+            tensor.copy_(weights[name])
+            self.average.weights[name].copy_(average[name])
 
 
 class _Window:

@@ -18,6 +18,7 @@ import torch
 
 from crowdfm_core import CrowdFM
 from crowdfm_core.backends.torch_backend import TorchOps
+from crowdfm_core.errors import ConfigError
 from crowdfm_core.models.unrolled import UnrolledConfig
 from crowdfm_core.pretraining.__main__ import main
 from crowdfm_core.pretraining.objective import initial_weights, loss_of, outputs_of
@@ -65,6 +66,23 @@ def test_interrupted_run_goes_on_as_if_it_had_not_been(finished: Path, tmp_path:
     steps = [record["step"] for record in read_log(tmp_path / "log.jsonl") if "loss" in record]
     assert steps == [10, 20, 30, 40, 50, 60]
     assert all(record.get("loss", 0) < 99 for record in read_log(tmp_path / "log.jsonl"))
+
+
+def test_run_starts_from_the_averaged_weights_of_another(finished: Path, tmp_path: Path) -> None:
+    origin = load_checkpoint(finished / "checkpoint.pt")
+    still = {"learning_rate": 1e-9, "final_learning_rate": 1e-9, "steps": 2}
+    slow = dataclasses.replace(
+        origin.recipe,
+        name="more",
+        training=dataclasses.replace(origin.recipe.training, **still),
+    )
+    state = train(slow, tmp_path, device=CPU, start_from=finished / "checkpoint.pt")
+    for name, tensor in origin.average.items():
+        torch.testing.assert_close(state.weights[name].detach(), tensor, atol=1e-6, rtol=0)
+    assert load_checkpoint(tmp_path / "checkpoint.pt").account()["started_from"] == origin.account()
+    other = tiny() if origin.recipe.architecture == "unrolled" else unrolled(tiny())
+    with pytest.raises(ConfigError, match=r"model: expected .*, got "):
+        train(other, tmp_path / "b", device=CPU, start_from=finished / "checkpoint.pt")
 
 
 def test_training_learns_and_its_log_says_so(finished: Path) -> None:

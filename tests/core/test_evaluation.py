@@ -36,7 +36,7 @@ from crowdfm_core.evaluation.summary import common_datasets, summarise
 from crowdfm_core.methods.answers import MethodResult
 from crowdfm_core.methods.registry import METHODS
 from crowdfm_core.scoring import ScoredBatch
-from crowdfm_core.weights import shipped_weights_path, load_weights
+from crowdfm_core.weights import load_weights, shipped_weights_path
 from tests.core.crowds_for_methods import drawn
 from tests.core.test_evaluation_datasets import write
 

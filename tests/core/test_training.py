@@ -70,7 +70,7 @@ def test_interrupted_run_goes_on_as_if_it_had_not_been(finished: Path, tmp_path:
 
 def test_run_starts_from_the_averaged_weights_of_another(finished: Path, tmp_path: Path) -> None:
     origin = load_checkpoint(finished / "checkpoint.pt")
-    still = {"learning_rate": 1e-9, "final_learning_rate": 1e-9, "steps": 2}
+    still: dict[str, Any] = {"learning_rate": 1e-9, "final_learning_rate": 1e-9, "steps": 2}
     slow = dataclasses.replace(
         origin.recipe,
         name="more",

@@ -12,10 +12,10 @@ from crowdfm_core.errors import WeightsError
 from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.weights import (
     FrozenWeights,
-    shipped_weights_path,
     from_published_layout,
     load_weights,
     save_weights,
+    shipped_weights_path,
 )
 from tests.core.test_attention import random_tensors
 

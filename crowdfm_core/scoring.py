@@ -48,8 +48,9 @@ class ScoredBatch:
 
     Probabilities lie in [0, 1], entropy is in nats. runner_up_index is -1 where a project has one
     option. The most probable options of task t are top_option_index[top_offsets[t]:
-    top_offsets[t + 1]], most probable first. ability and difficulty are on the simulator's scale
-    (standard deviations of the 3PL model), NaN where the weights carry no read-out.
+    top_offsets[t + 1]], most probable first. ability and difficulty are on the scale of the
+    crowds that the weights were trained on (logits, or standard deviations of the 3PL model), NaN
+    where the weights carry no read-out.
     expected_accuracy is the mean probability of a worker's own answers.
     """
 

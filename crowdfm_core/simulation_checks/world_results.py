@@ -32,6 +32,7 @@ __all__ = [
     "Cell",
     "Difference",
     "Model",
+    "answers_of",
     "json_records",
     "markdown",
     "measure",
@@ -139,7 +140,7 @@ def _cell(
     models: Mapping[str, Model],
 ) -> Cell:
     def accuracies(method: str) -> FloatArray:
-        return np.array([_accuracy_of(aggregate(method, _answers(c)), c) for c in drawn])
+        return np.array([_accuracy_of(aggregate(method, answers_of(c)), c) for c in drawn])
 
     return Cell(
         world=world.name,
@@ -159,7 +160,8 @@ def _cell(
     )
 
 
-def _answers(crowd: SimulatedCrowd) -> Answers:
+def answers_of(crowd: SimulatedCrowd) -> Answers:
+    """The crowd as the classical methods take it, without its truth."""
     return Answers(
         task_index=crowd.task_index,
         worker_index=crowd.worker_index,

@@ -40,17 +40,6 @@ def drawn(
     return crowd
 
 
-def answers_of(crowd: SimulatedCrowd) -> Answers:
-    return Answers(
-        task_index=crowd.task_index,
-        worker_index=crowd.worker_index,
-        option_index=crowd.option_index,
-        num_tasks=crowd.num_tasks,
-        num_workers=crowd.num_workers,
-        num_options=crowd.num_options,
-    )
-
-
 def frame_of(answers: Answers) -> pd.DataFrame:
     """The columns that Crowd-Kit expects."""
     return pd.DataFrame(

@@ -12,7 +12,8 @@ from scipy import stats
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.methods.answers import Answers
 from crowdfm_core.methods.registry import METHODS, aggregate
-from tests.core.crowds_for_methods import TINY, answers_of, drawn, probabilities_of, wild_answers
+from crowdfm_core.simulation_checks.world_results import answers_of
+from tests.core.crowds_for_methods import TINY, drawn, probabilities_of, wild_answers
 
 every_method = pytest.mark.parametrize("name", METHODS)
 

@@ -17,11 +17,11 @@ from crowdfm_core.methods.bcc import EBCC_SUBTYPES, ebcc, ibcc
 from crowdfm_core.methods.bwa import bwa
 from crowdfm_core.methods.mace import mace
 from crowdfm_core.methods.special import chi_squared_quantile, digamma, digamma_and_log_gamma
+from crowdfm_core.simulation_checks.world_results import answers_of
 from tests.core.crowds_for_methods import (
     TINY,
     WORLDS,
     agreement,
-    answers_of,
     drawn,
     frame_of,
     probabilities_of,

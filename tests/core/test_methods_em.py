@@ -11,11 +11,11 @@ from crowdfm_core.methods.answers import Answers
 from crowdfm_core.methods.dawid_skene import dawid_skene, one_coin_dawid_skene
 from crowdfm_core.methods.glad import glad
 from crowdfm_core.methods.majority_vote import count_votes, majority_vote
+from crowdfm_core.simulation_checks.world_results import answers_of
 from tests.core.crowds_for_methods import (
     TINY,
     WORLDS,
     agreement,
-    answers_of,
     drawn,
     frame_of,
     probabilities_of,

@@ -12,11 +12,11 @@ from scipy import stats
 
 from crowdfm_core.methods.answers import Answers, MethodResult
 from crowdfm_core.methods.weighted_votes import catd, pm, wawa, zero_based_skill
+from crowdfm_core.simulation_checks.world_results import answers_of
 from tests.core.crowds_for_methods import (
     TINY,
     WORLDS,
     agreement,
-    answers_of,
     drawn,
     frame_of,
     probabilities_of,

@@ -10,11 +10,10 @@ import pytest
 
 from crowdfm_core.errors import ConfigError
 from crowdfm_core.evaluation import scored_credit
-from crowdfm_core.methods.answers import Answers
 from crowdfm_core.methods.majority_vote import count_votes
 from crowdfm_core.methods.registry import METHODS, aggregate
 from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, Scorer
-from crowdfm_core.simulation import DawidSkeneCrowds, OneCoinCrowds, SimulatedCrowd, WorldDraw
+from crowdfm_core.simulation import DawidSkeneCrowds, OneCoinCrowds, WorldDraw
 from crowdfm_core.simulation_checks.classical_worlds import (
     ANSWERS_PER_TASK,
     OPTIONS,
@@ -26,6 +25,7 @@ from crowdfm_core.simulation_checks.commands import main as simulate
 from crowdfm_core.simulation_checks.world_results import (
     Cell,
     Difference,
+    answers_of,
     json_records,
     markdown,
     measure,
@@ -79,17 +79,6 @@ def oracle_accuracy(drawn: WorldDraw) -> float:
     rows = drawn.confusion[crowd.worker_index, :, crowd.option_index]
     np.add.at(score, crowd.task_index, np.log(rows + 1e-12))
     return float((score.argmax(axis=1) == crowd.true_option).mean())
-
-
-def answers_of(crowd: SimulatedCrowd) -> Answers:
-    return Answers(
-        task_index=crowd.task_index,
-        worker_index=crowd.worker_index,
-        option_index=crowd.option_index,
-        num_tasks=crowd.num_tasks,
-        num_workers=crowd.num_workers,
-        num_options=crowd.num_options,
-    )
 
 
 @pytest.mark.parametrize(("name", "options", "answers"), CELLS)

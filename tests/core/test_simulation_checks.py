@@ -322,7 +322,7 @@ def test_command_without_data_prints_quantiles_and_writes_files(
 
 def test_command_names_the_known_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "resemblance", "--recipe", "rihc"]) == 2
-    assert "rich" in capsys.readouterr().err
+    assert "unrolled" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["simulate", "resemblance", "--crowds", "0"])
     assert "expected a number >= 1" in capsys.readouterr().err

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from crowdfm_core.models.operations import Array, Operations
 from crowdfm_core.models.unrolled_sizes import BatchSizes
 
-__all__ = ["FLOOR", "AnswerStatistics", "answer_statistics"]
+__all__ = ["CLIP", "FLOOR", "AnswerStatistics", "answer_statistics"]
 
+CLIP = 10.0  # log posteriors below -10 say no more than -10 does
 FLOOR = 1e-6  # keeps logarithms of shares finite
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crowdfm_core.models.answer_statistics import AnswerStatistics
+from crowdfm_core.models.answer_statistics import CLIP, AnswerStatistics
 from crowdfm_core.models.operations import Array, Operations
 from crowdfm_core.models.unrolled_sizes import BatchSizes
 
@@ -25,7 +25,6 @@ TASK_SCALARS = 26  # beside 2 D
 _EDGE = 1e-4  # keeps log odds of shares finite
 _PRIOR_ANSWERS = 4.0  # of the crowd's accuracy, added to a worker's own answers
 _PRIOR_VOTES = 2.0  # of the expected accuracy, added to a task's answers
-_CLIP = 10.0  # log posteriors below -10 say no more than -10 does
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def embed_tasks(ops: Operations, sizes: BatchSizes, last: LastStates) -> Array:
         _log_odds(ops, expected) - _log_odds(ops, _shrunk(was_right, expected, sizes.answers))
         for expected in (by_worker, by_class, crowd)
     ]
-    entropy = of_task(-last.posterior * ops.at_least(last.log_posterior, -_CLIP))
+    entropy = of_task(-last.posterior * ops.at_least(last.log_posterior, -CLIP))
     squares = surprise * surprise
     overdispersion = squares * sizes.answers / (by_worker * (1 - by_worker) + 0.05)
     tasks = ops.array(np.maximum(np.bincount(component, minlength=num_components), 1)[:, None])

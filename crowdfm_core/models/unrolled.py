@@ -25,7 +25,12 @@ from dataclasses import dataclass
 
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import IntArray
-from crowdfm_core.models.answer_statistics import FLOOR, AnswerStatistics, answer_statistics
+from crowdfm_core.models.answer_statistics import (
+    CLIP,
+    FLOOR,
+    AnswerStatistics,
+    answer_statistics,
+)
 from crowdfm_core.models.embeddings import (
     TASK_SCALARS,
     WORKER_SCALARS,
@@ -39,8 +44,6 @@ from crowdfm_core.models.unrolled_sizes import BatchSizes
 __all__ = ["UnrolledConfig", "UnrolledModel", "UnrolledOutputs"]
 
 Tensors = dict[str, Array]
-
-_CLIP = 10.0  # log posteriors below -10 say no more than -10 does
 
 _TASK_START = 5  # features of a candidate and of a row that the states start from
 _ROW_START = 6
@@ -260,7 +263,7 @@ class UnrolledModel:
         log_prior = ops.log((prior + 1) / sizes.prior_total)
         log_prior = ops.take(log_prior, layout.candidate_group)
         root = ops.take(sizes.root_answers, layout.candidate_task)
-        classical = ops.at_least(self._log_softmax(sizes, sums[:, width:] + log_prior), -_CLIP)
+        classical = ops.at_least(self._log_softmax(sizes, sums[:, width:] + log_prior), -CLIP)
         normed = self._norm("task", layer, tasks)
         evidence = sums[:, :width]
         use = self.config.statistics
@@ -273,7 +276,7 @@ class UnrolledModel:
             log_prior,
             classical * use,
             ops.exp(classical) * use,
-            ops.at_least((sums[:, width:] + log_prior) / root, -_CLIP) * use,
+            ops.at_least((sums[:, width:] + log_prior) / root, -CLIP) * use,
         ]
         mean = ops.sum_by(normed, layout.candidate_task, len(sizes.answers)) / sizes.candidates
         mean = ops.concat([mean, sizes.log_answers, sizes.log_task_options])

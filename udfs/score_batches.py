@@ -3,64 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from crowdfm_core.errors import ScoringError
-from crowdfm_core.scoring import AnnotationBatch, ScoredBatch
-from udfs.groups import changes, whole_groups
+from udfs.batch_tables import OUTPUT_ROWS, DecodedBatch, task_rows, worker_rows
+from udfs.groups import whole_groups
 from udfs.runtime import scorer_for, task_device
 
-__all__ = ["INPUT_COLUMNS", "SCORE_SCHEMA", "score_batches"]
-
-# Sorted by batch_index, project_id, task_id (nulls first), worker_id, option_index. Rows without a
-# task_id list the options of the batch's projects, with their labels; all others are annotations.
-INPUT_COLUMNS = (
-    "batch_index",
-    "project_id",
-    "component_id",
-    "task_id",
-    "worker_id",
-    "option_index",
-    "label",
-)
-
-_TEXT = ("project_id", "component_id", "task_id", "worker_id", "label", "runner_up_label")
-_NUMBERS = (
-    "probability",
-    "runner_up_probability",
-    "entropy",
-    "agreement",
-    "difficulty",
-    "ability",
-    "expected_accuracy",
-)
-_ARROW = pa.schema(
-    [
-        *(pa.field(name, pa.string()) for name in _TEXT),
-        *(pa.field(name, pa.float64()) for name in _NUMBERS),
-        pa.field("probabilities", pa.map_(pa.string(), pa.float64())),
-        pa.field("num_annotations", pa.int64()),
-    ]
-)
-
-# Grain: one task (worker_id null) or one worker (task_id null) of a project.
-SCORE_SCHEMA = ", ".join(
-    [
-        *(f"{name} string" for name in _TEXT),
-        *(f"{name} double" for name in _NUMBERS),
-        "probabilities map<string, double>",
-        "num_annotations bigint",
-    ]
-)
-
-_OUTPUT_ROWS = 10_000
-
-Integers = npt.NDArray[np.integer[Any]]
+__all__ = ["score_batches"]
 
 
 def score_batches(
@@ -76,116 +26,9 @@ def score_batches(
             weights, weights_sha256, task_device(device), num_draws, max_probabilities
         )
         for rows in whole_groups(batches, ["batch_index"], min_rows=1):
-            decoded = _Decoded(rows)
+            decoded = DecodedBatch(rows)
             scored = scorer.score(decoded.batch)
-            for table in (_task_rows(decoded, scored), _worker_rows(decoded, scored)):
-                yield from table.to_batches(max_chunksize=_OUTPUT_ROWS)
+            for table in (task_rows(decoded, scored), worker_rows(decoded, scored)):
+                yield from table.to_batches(max_chunksize=OUTPUT_ROWS)
 
     return score
-
-
-class _Decoded:
-    """One batch as index arrays, and the strings that the indices stand for."""
-
-    def __init__(self, rows: pa.Table) -> None:
-        is_option = pc.is_null(rows.column("task_id"))
-        options = rows.filter(is_option).combine_chunks()
-        annotations = rows.filter(pc.invert(is_option)).combine_chunks()
-        new_option_project = changes(options, ["project_id"])
-        new_project = changes(annotations, ["project_id"])
-        first_option = np.flatnonzero(new_option_project)
-        answered = annotations.column("project_id").take(np.flatnonzero(new_project))
-        listed = options.column("project_id").take(first_option)
-        if not listed.equals(answered):
-            raise ScoringError(
-                f"batch {rows.column('batch_index')[0]}: expected options of exactly the projects "
-                f"that have annotations in it, {len(answered)}, got those of {len(listed)}; "
-                "run again, and report this if it comes back"
-            )
-        new_task = new_project | changes(annotations, ["task_id"])
-        project = np.cumsum(new_project) - 1
-        task = np.cumsum(new_task) - 1
-        codes = annotations.column("worker_id").combine_chunks().dictionary_encode()
-        code = codes.indices.to_numpy().astype(np.int64)
-        # Workers are numbered by their id, not by where they first stand, so that sums over
-        # them run in the same order in every batch.
-        rank = np.empty(len(codes.dictionary), np.int64)
-        rank[pc.sort_indices(codes.dictionary).to_numpy()] = np.arange(len(rank))
-        pair = project * len(rank) + rank[code]
-        _, worker_row, worker = np.unique(pair, return_index=True, return_inverse=True)
-
-        self.annotations = annotations
-        self.labels = options.column("label").combine_chunks()
-        self.task_row = np.flatnonzero(new_task)  # first annotation of each task
-        self.worker_row = worker_row  # first annotation of each worker
-        self.first_option = first_option[project[self.task_row]]  # row in labels, per task
-        self.option_index = annotations.column("option_index").to_numpy()
-        self.batch = AnnotationBatch(
-            task_index=task.astype(np.int32),
-            worker_index=worker.astype(np.int32),
-            option_index=self.option_index.astype(np.int32),
-            task_project=project[self.task_row].astype(np.int32),
-            project_ids=listed.to_pylist(),
-            num_options=np.diff(np.append(first_option, len(options))).astype(np.int32),
-            num_workers=len(worker_row),
-        )
-
-    def text(self, column: str, rows: Integers) -> pa.ChunkedArray:
-        """The strings of a column at some annotations."""
-        return pc.take(self.annotations.column(column), rows)
-
-    def labels_at(self, option_rows: Integers, *, valid: npt.NDArray[np.bool_]) -> pa.Array:
-        """The labels of option rows; null where not valid."""
-        return pc.take(self.labels, pa.array(option_rows, pa.int64(), mask=~valid))
-
-
-def _task_rows(decoded: _Decoded, scored: ScoredBatch) -> pa.Table:
-    tasks = len(decoded.task_row)
-    everywhere = np.ones(tasks, bool)
-    has_runner_up = scored.runner_up_index >= 0
-    answers = np.bincount(decoded.batch.task_index, minlength=tasks)
-    agrees = decoded.option_index == scored.label_index[decoded.batch.task_index]
-    listed = np.repeat(decoded.first_option, np.diff(scored.top_offsets))
-    keys = decoded.labels_at(listed + scored.top_option_index, valid=np.ones(len(listed), bool))
-    return _table(
-        tasks,
-        project_id=decoded.text("project_id", decoded.task_row),
-        component_id=decoded.text("component_id", decoded.task_row),
-        task_id=decoded.text("task_id", decoded.task_row),
-        label=decoded.labels_at(decoded.first_option + scored.label_index, valid=everywhere),
-        runner_up_label=decoded.labels_at(
-            decoded.first_option + scored.runner_up_index, valid=has_runner_up
-        ),
-        probability=scored.probability,
-        runner_up_probability=scored.runner_up_probability,
-        entropy=scored.entropy,
-        probabilities=pa.MapArray.from_arrays(
-            pa.array(scored.top_offsets, pa.int32()), keys, pa.array(scored.top_probability)
-        ),
-        agreement=np.bincount(decoded.batch.task_index, agrees, tasks) / answers,
-        difficulty=pa.array(scored.difficulty, from_pandas=True),
-        num_annotations=answers,
-    )
-
-
-def _worker_rows(decoded: _Decoded, scored: ScoredBatch) -> pa.Table:
-    return _table(
-        len(decoded.worker_row),
-        project_id=decoded.text("project_id", decoded.worker_row),
-        component_id=decoded.text("component_id", decoded.worker_row),
-        worker_id=decoded.text("worker_id", decoded.worker_row),
-        ability=pa.array(scored.ability, from_pandas=True),
-        expected_accuracy=scored.expected_accuracy,
-        agreement=scored.agreement_with_aggregate,
-        num_annotations=scored.num_annotations,
-    )
-
-
-def _table(rows: int, **columns: Any) -> pa.Table:
-    arrays = [
-        pa.array(columns[field.name], field.type)
-        if isinstance(columns.get(field.name), np.ndarray)
-        else columns.get(field.name, pa.nulls(rows, field.type))
-        for field in _ARROW
-    ]
-    return pa.Table.from_arrays(arrays, schema=_ARROW)

@@ -7,9 +7,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from crowdfm_core.config import ModelConfig
-from udfs.score_batches import INPUT_COLUMNS, SCORE_SCHEMA, score_batches
+from udfs.batch_tables import INPUT_COLUMNS, SCORE_SCHEMA
+from udfs.score_batches import score_batches
 
-__all__ = ["score_annotations"]
+__all__ = ["arrange_batches", "score_annotations"]
 
 
 def score_annotations(
@@ -23,13 +24,33 @@ def score_annotations(
     max_probabilities: int,
     profile: ResourceProfile | None,
 ) -> DataFrame:
-    """Return scores of tasks and workers as in udfs.score_batches.SCORE_SCHEMA.
+    """Return scores of tasks and workers as in udfs.batch_tables.SCORE_SCHEMA.
 
     Grain: one task (worker_id null) or one worker (task_id null) of a project. annotations: with
     component_id; options: from index_options; batches: from assign_batches. Every batch is one
     Spark partition, which runs under `profile` if there is one.
     """
-    placed = annotations.join(batches, ["project_id", "component_id"])
+    return arrange_batches(annotations, options, batches).mapInArrow(
+        score_batches(
+            weights=model.weights,
+            weights_sha256=weights_sha256,
+            device=device,
+            num_draws=model.num_draws,
+            max_probabilities=max_probabilities,
+        ),
+        SCORE_SCHEMA,
+        profile=profile,
+    )
+
+
+def arrange_batches(annotations: DataFrame, options: DataFrame, batches: DataFrame) -> DataFrame:
+    """Return udfs.batch_tables.INPUT_COLUMNS with every batch in one partition, sorted.
+
+    Grain: one annotation, or one option of a project in a batch (task_id null). batches: from
+    assign_batches, of components or of whole projects.
+    """
+    units = [name for name in batches.columns if name != "batch_index"]
+    placed = annotations.join(batches, units)
     rows = placed.join(options, ["project_id", "label"]).withColumn(
         "label",
         F.lit(None).cast("string"),  # known from option_index: not shipped per annotation
@@ -45,15 +66,4 @@ def score_annotations(
         .union(listed.select(*INPUT_COLUMNS))
         .repartitionById(partitions, "batch_index")
         .sortWithinPartitions("batch_index", "project_id", "task_id", "worker_id", "option_index")
-        .mapInArrow(
-            score_batches(
-                weights=model.weights,
-                weights_sha256=weights_sha256,
-                device=device,
-                num_draws=model.num_draws,
-                max_probabilities=max_probabilities,
-            ),
-            SCORE_SCHEMA,
-            profile=profile,
-        )
     )

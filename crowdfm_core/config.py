@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from crowdfm_core.errors import ConfigError
+from crowdfm_core.methods.registry import CROWDFM, METHODS
 from crowdfm_core.typed_mapping import build, plain_values
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
     "load_config",
 ]
 
-_METHODS = ("crowdfm", "majority_vote")
+_METHODS = (CROWDFM.name, *METHODS)
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,19 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """Budget of one batch, in annotations, and the device."""
+    """Budget of one batch, in annotations, and the device.
+
+    max_method_gib: memory that a classical method's arrays may take on one project, per Spark task;
+    a larger project gets no labels from the method, and a row in method_fits that says so.
+    """
 
     max_annotations_per_batch: int = 1_000_000
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_method_gib: float = 4.0
 
     def __post_init__(self) -> None:
         _expect_range("max_annotations_per_batch", self.max_annotations_per_batch, 1, 2**31 - 1)
+        _expect_range("max_method_gib", self.max_method_gib, 0, 100_000)
 
 
 @dataclass(frozen=True)
@@ -142,12 +149,15 @@ class LoggingConfig:
 
 @dataclass(frozen=True)
 class JobConfig:
-    """Everything that one nightly run depends on, apart from its input."""
+    """Everything that one nightly run depends on, apart from its input.
+
+    methods: any of `crowdfm methods`; each writes labels and worker scores of all projects.
+    """
 
     input: InputConfig
     output: OutputConfig
     duplicates: Literal["latest", "first", "reject"] = "latest"
-    methods: tuple[str, ...] = _METHODS
+    methods: tuple[str, ...] = ("crowdfm", "majority_vote")
     model: ModelConfig = field(default_factory=ModelConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     spark: SparkConfig = field(default_factory=SparkConfig)
@@ -214,6 +224,6 @@ def _expect_one(**choices: str | None) -> None:
         raise ConfigError([problem], where="configuration")
 
 
-def _expect_range(name: str, value: int, low: int, high: int) -> None:
+def _expect_range(name: str, value: float, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ConfigError([f"{name}: expected {low} to {high}, got {value}"], where=name)

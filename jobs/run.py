@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -28,13 +29,9 @@ from jobs.steps.components import (
     component_sizes,
     find_components,
 )
-from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
-from jobs.steps.majority_vote import (
-    keep_most_probable,
-    majority_vote_labels,
-    majority_vote_workers,
-)
-from jobs.steps.outputs import stamp
+from jobs.steps.crowdfm import Aggregated
+from jobs.steps.methods import WITHOUT_FITS, Methods
+from jobs.steps.outputs import FIT_SCHEMA, stamp
 from jobs.summary import PROBABLE, RunSummary
 from jobs.tables import Tables
 
@@ -124,19 +121,13 @@ class _Run:
         if self.dry_run:
             return
         results = []
-        if "crowdfm" in self.config.methods:
-            with self._phase("crowdfm"):
-                profile = scoring_profile(self.config.spark)
-                crowdfm = aggregate_with_crowdfm(
-                    placed, components, self.config, self.weights_sha256, profile
-                )
-                results.append(crowdfm)
-                self.persisted += crowdfm.persisted
-                crowdfm.persisted[0].count()  # scores now, once, under this phase's clock
-        if "majority_vote" in self.config.methods:
-            with self._phase("majority_vote"):
-                results.append(self._majority_vote(placed))
-                self.persisted += results[-1].persisted
+        profile = scoring_profile(self.config.spark)
+        methods = Methods(
+            placed, components, self.config, self.weights_sha256, profile, self.persisted
+        )
+        for method in self.config.methods:
+            with self._phase(method):
+                results.append(methods.run(method))
         with self._phase("write"):
             self._write(components, results)
 
@@ -232,33 +223,33 @@ class _Run:
         summary.rows_superseded = summary.rows_read - summary.rows_rejected - summary.annotations
         return placed, components
 
-    def _majority_vote(self, placed: DataFrame) -> Aggregated:
-        labels = majority_vote_labels(placed).persist()
-        workers = majority_vote_workers(placed, labels)
-        kept = keep_most_probable(labels, self.config.output.max_probabilities)
-        labels.count()
-        return Aggregated(kept, workers, (labels,))
-
     def _write(self, components: DataFrame, results: list[Aggregated]) -> None:
-        labels, workers = results[0].labels, results[0].workers
-        for result in results[1:]:
-            labels = labels.unionByName(result.labels)
-            workers = workers.unionByName(result.workers)
         run_id = self.summary.run_id
+        fits = [result.fits for result in results if result.fits is not None]
+        fits = fits or [self.spark.createDataFrame([], FIT_SCHEMA)]
         self._replace(
             components=components,
-            aggregated_labels=stamp(labels, run_id),
-            worker_scores=stamp(workers, run_id),
+            aggregated_labels=stamp(_union([result.labels for result in results]), run_id),
+            worker_scores=stamp(_union([result.workers for result in results]), run_id),
+            method_fits=stamp(_union(fits), run_id),
         )
+        self._count_labels()
+
+    def _count_labels(self) -> None:
+        summary = self.summary
         per_method = self.tables.read("aggregated_labels").groupBy("method")
         counts = per_method.agg(
             F.count("*").alias("labelled"),
             F.count_if(F.col("probability") >= PROBABLE).alias("probable"),
             F.count_if("is_tie").alias("ties"),
         )
-        for row in counts.collect():
-            for name in ("labelled", "probable", "ties"):
-                getattr(self.summary, name)[row["method"]] = int(row[name])
+        problems = self.tables.read("method_fits").groupBy("method").agg(F.count("problem"))
+        for of_method in (summary.labelled, summary.probable, summary.ties):
+            of_method.update(dict.fromkeys(self.config.methods, 0))
+        for method, *values in counts.collect():
+            summary.labelled[method], summary.probable[method], summary.ties[method] = values
+        if set(self.config.methods) - set(WITHOUT_FITS):
+            summary.problems = dict(problems.collect())
 
     def _replace(self, **tables: DataFrame) -> None:
         """Replace the rows of several tables at once: most of a small commit is waiting."""
@@ -280,3 +271,7 @@ class _Run:
 
     def _say(self, message: str, *values: object) -> None:
         _log.info(f"run {self.summary.run_id}: {message}", *values)
+
+
+def _union(parts: list[DataFrame]) -> DataFrame:
+    return reduce(DataFrame.unionByName, parts)

@@ -134,7 +134,7 @@ _ALL = (
             _TASK,
             _METHOD,
             Column("label", "string", "the inferred answer", required=True),
-            _share("probability", "probability of the label"),
+            _share("probability", "probability of the label, null where a method has none"),
             Column(
                 "probabilities",
                 "map<string, double>",
@@ -163,9 +163,11 @@ _ALL = (
             _PROJECT,
             _WORKER,
             _METHOD,
-            _share(
+            Column(
                 "score",
-                "crowdfm: expected_accuracy; majority_vote: agreement_with_aggregate",
+                "double",
+                "grows with quality, on a scale of the method (`crowdfm methods`); crowdfm: "
+                "expected_accuracy, majority_vote: agreement_with_aggregate",
             ),
             Column("ability", "double", "crowdfm only: latent ability on the 3PL scale"),
             _share("expected_accuracy", "mean probability of the answers given"),
@@ -178,8 +180,23 @@ _ALL = (
             _UPDATED,
         ),
         volatile=("run_id", "updated_at"),
-        checks=_within_unit("score", "expected_accuracy", "agreement_with_aggregate"),
+        checks=_within_unit("expected_accuracy", "agreement_with_aggregate"),
         cluster_by=("project_id", "method", "worker_id"),
+    ),
+    Table(
+        "method_fits",
+        "What became of each classical method on each project",
+        ("project_id", "method"),
+        (
+            _PROJECT,
+            _METHOD,
+            Column("problem", "string", "why there are no labels; null where there are"),
+            Column("iterations", "bigint", "iterations until the method ended"),
+            Column("converged", "boolean", "ended by its own rule, not by the limit"),
+            _RUN,
+            _UPDATED,
+        ),
+        volatile=("run_id", "updated_at"),
     ),
     Table(
         "runs",

@@ -33,6 +33,7 @@ class RunSummary:
     labelled: dict[str, int] = field(default_factory=dict)  # method -> tasks
     probable: dict[str, int] = field(default_factory=dict)  # method -> tasks, see PROBABLE
     ties: dict[str, int] = field(default_factory=dict)  # method -> tasks
+    problems: dict[str, int] = field(default_factory=dict)  # method -> projects without labels
     phase_seconds: dict[str, float] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)  # table -> its name in SQL
     versions: dict[str, int] = field(default_factory=dict)  # table -> Delta version
@@ -110,9 +111,11 @@ class RunSummary:
 
     def _method_line(self, method: str) -> str:
         tasks, probable, ties = self.labelled[method], self.probable[method], self.ties[method]
+        problems = self.problems.get(method, 0)
         return (
             f"{tasks:>11,}  {method}: {probable:,} with probability >= {PROBABLE}"
             f"{_share(probable, tasks)}, {ties:,} ties"
+            f"{f'; {problems:,} projects without, see method_fits' if problems else ''}"
         )
 
     def _phase_lines(self) -> list[str]:

@@ -18,6 +18,7 @@ __all__ = [
     "OUTPUT_ROWS",
     "SCORE_SCHEMA",
     "DecodedBatch",
+    "score_table",
     "task_rows",
     "worker_rows",
 ]
@@ -132,7 +133,7 @@ def task_rows(decoded: DecodedBatch, scored: ScoredBatch) -> pa.Table:
     agrees = decoded.option_index == scored.label_index[decoded.batch.task_index]
     listed = np.repeat(decoded.first_option, np.diff(scored.top_offsets))
     keys = decoded.labels_at(listed + scored.top_option_index, valid=np.ones(len(listed), bool))
-    return _table(
+    return score_table(
         tasks,
         project_id=decoded.text("project_id", decoded.task_row),
         component_id=decoded.text("component_id", decoded.task_row),
@@ -155,7 +156,7 @@ def task_rows(decoded: DecodedBatch, scored: ScoredBatch) -> pa.Table:
 
 def worker_rows(decoded: DecodedBatch, scored: ScoredBatch) -> pa.Table:
     """One row of SCORE_SCHEMA per worker, in the order of their indices."""
-    return _table(
+    return score_table(
         len(decoded.worker_row),
         project_id=decoded.text("project_id", decoded.worker_row),
         component_id=decoded.text("component_id", decoded.worker_row),
@@ -167,7 +168,8 @@ def worker_rows(decoded: DecodedBatch, scored: ScoredBatch) -> pa.Table:
     )
 
 
-def _table(rows: int, **columns: Any) -> pa.Table:
+def score_table(rows: int, **columns: Any) -> pa.Table:
+    """A table of SCORE_SCHEMA; columns that are not given are null."""
     arrays = [
         pa.array(columns[field.name], field.type)
         if isinstance(columns.get(field.name), np.ndarray)

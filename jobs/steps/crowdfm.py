@@ -19,14 +19,15 @@ __all__ = ["Aggregated", "aggregate_with_crowdfm"]
 
 @dataclass(frozen=True)
 class Aggregated:
-    """Results of one method in the columns of aggregated_labels and worker_scores.
+    """Results of one method in the columns of aggregated_labels, worker_scores and method_fits.
 
-    persisted: what to unpersist when both have been written.
+    persisted: what to unpersist when all have been written. fits: None where nothing is fitted.
     """
 
     labels: DataFrame
     workers: DataFrame
     persisted: tuple[DataFrame, ...]
+    fits: DataFrame | None = None
 
 
 def aggregate_with_crowdfm(

@@ -5,25 +5,39 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-__all__ = ["TIE_TOLERANCE", "labels_from_scores", "stamp", "workers_from_scores"]
+__all__ = [
+    "FIT_SCHEMA",
+    "TIE_TOLERANCE",
+    "fits_from_scores",
+    "labels_from_scores",
+    "stamp",
+    "workers_from_scores",
+]
+
+# Of method_fits, but for the run's own columns.
+FIT_SCHEMA = (
+    "project_id string, method string, problem string, iterations bigint, converged boolean"
+)
 
 # Probabilities closer than this count as equal.
 TIE_TOLERANCE = 1e-9
 
 
-def labels_from_scores(scores: DataFrame) -> DataFrame:
-    """Return aggregated_labels of crowdfm; grain: project_id, task_id, method."""
+def labels_from_scores(scores: DataFrame, method: str = "crowdfm") -> DataFrame:
+    """Return aggregated_labels of one method; grain: project_id, task_id, method."""
     margin = F.col("probability") - F.col("runner_up_probability")
     return scores.where(F.col("task_id").isNotNull()).select(
         "project_id",
         "task_id",
-        F.lit("crowdfm").alias("method"),
+        F.lit(method).alias("method"),
         "label",
         _share("probability"),
         "probabilities",
         "runner_up_label",
         _clipped(margin).alias("margin"),
-        F.greatest("entropy", F.lit(0.0)).alias("entropy"),
+        F.when(F.col("entropy") > 0, F.col("entropy"))
+        .when(F.col("entropy").isNotNull(), F.lit(0.0))
+        .alias("entropy"),
         "num_annotations",
         _share("agreement"),
         (F.col("runner_up_label").isNotNull() & (margin < TIE_TOLERANCE)).alias("is_tie"),
@@ -32,16 +46,18 @@ def labels_from_scores(scores: DataFrame) -> DataFrame:
     )
 
 
-def workers_from_scores(scores: DataFrame) -> DataFrame:
-    """Return worker_scores of crowdfm; grain: project_id, worker_id, method.
+def workers_from_scores(scores: DataFrame, method: str = "crowdfm") -> DataFrame:
+    """Return worker_scores of one method; grain: project_id, worker_id, method.
 
+    The score is the method's own where `scores` has the column, else the expected accuracy.
     A worker has one answer per task, so num_tasks equals num_annotations.
     """
+    score = F.col("score") if "score" in scores.columns else _share("expected_accuracy")
     return scores.where(F.col("worker_id").isNotNull()).select(
         "project_id",
         "worker_id",
-        F.lit("crowdfm").alias("method"),
-        _share("expected_accuracy").alias("score"),
+        F.lit(method).alias("method"),
+        score.alias("score"),
         "ability",
         _share("expected_accuracy"),
         _share("agreement").alias("agreement_with_aggregate"),
@@ -49,6 +65,14 @@ def workers_from_scores(scores: DataFrame) -> DataFrame:
         F.col("num_annotations").alias("num_tasks"),
         F.lit(None).cast("double").alias("spam_score"),
         "component_id",
+    )
+
+
+def fits_from_scores(scores: DataFrame, method: str) -> DataFrame:
+    """Return method_fits of one method; grain: project_id, method."""
+    is_project = F.col("task_id").isNull() & F.col("worker_id").isNull()
+    return scores.where(is_project).select(
+        "project_id", F.lit(method).alias("method"), "problem", "iterations", "converged"
     )
 
 
@@ -62,5 +86,5 @@ def _share(name: str) -> Column:
 
 
 def _clipped(value: Column) -> Column:
-    # Averages of probabilities may leave [0, 1] by rounding.
-    return F.least(F.greatest(value, F.lit(0.0)), F.lit(1.0))
+    # Averages of probabilities may leave [0, 1] by rounding; what is unknown stays null.
+    return F.when(value.isNotNull(), F.least(F.greatest(value, F.lit(0.0)), F.lit(1.0)))

@@ -8,6 +8,7 @@ import pytest
 
 from crowdfm_core.config import load_config
 from crowdfm_core.errors import ConfigError
+from crowdfm_core.methods.registry import METHODS
 
 MINIMAL = "input: {path: in}\noutput: {path: out}\n"
 
@@ -31,6 +32,14 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
     assert (config.model.num_draws, config.input.format) == (1, "csv")
     assert config.spark.conf == {"a.b": "c"}
     assert config.sha256() != load_config(path).sha256()
+
+
+def test_every_registered_method_can_be_chosen(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    for method in ("crowdfm", *METHODS):
+        assert load_config(path, [f"methods=[{method}]"]).methods == (method,)
+    with pytest.raises(ConfigError, match=r"methods: expected distinct .*wawa.*em"):
+        load_config(path, ["methods=[wawa, em]"])
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""The methods of one run, one after another: what they share is made once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from pyspark import StorageLevel
+from pyspark.resource import ResourceProfile
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from crowdfm_core.config import JobConfig
+from jobs.steps.batches import assign_batches
+from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
+from jobs.steps.majority_vote import (
+    keep_most_probable,
+    majority_vote_labels,
+    majority_vote_workers,
+)
+from jobs.steps.options import index_options
+from jobs.steps.outputs import fits_from_scores, labels_from_scores, workers_from_scores
+from jobs.steps.scoring import arrange_batches
+from udfs.aggregate_projects import METHOD_SCHEMA, aggregate_projects
+
+__all__ = ["WITHOUT_FITS", "Methods"]
+
+WITHOUT_FITS = ("crowdfm", "majority_vote")  # they have no rows in method_fits
+
+
+class Methods:
+    """Runs methods on the annotations of all projects.
+
+    annotations: with component_id; components: their sizes. Every method's work is done when its
+    call returns, but for what follows from its result row by row. What is kept for that is added to
+    `persisted`, also where a method fails.
+    """
+
+    def __init__(
+        self,
+        annotations: DataFrame,
+        components: DataFrame,
+        config: JobConfig,
+        weights_sha256: str,
+        profile: ResourceProfile | None,
+        persisted: list[DataFrame],
+    ) -> None:
+        self.annotations = annotations
+        self.components = components
+        self.config = config
+        self.weights_sha256 = weights_sha256
+        self.profile = profile
+        self.persisted = persisted
+
+    def run(self, method: str) -> Aggregated:
+        """Run one method of the registry, or crowdfm."""
+        if method == "crowdfm":
+            result = self._crowdfm()
+        elif method == "majority_vote":
+            result = self._majority_vote()
+        else:
+            result = self._arrays(method)
+        self.persisted.extend(result.persisted)
+        result.persisted[0].count()  # works now, once, under the clock of the method's phase
+        return result
+
+    def _crowdfm(self) -> Aggregated:
+        return aggregate_with_crowdfm(
+            self.annotations, self.components, self.config, self.weights_sha256, self.profile
+        )
+
+    def _majority_vote(self) -> Aggregated:
+        labels = majority_vote_labels(self.annotations).persist()
+        workers = majority_vote_workers(self.annotations, labels)
+        kept = keep_most_probable(labels, self.config.output.max_probabilities)
+        return Aggregated(kept, workers, (labels,))
+
+    def _arrays(self, method: str) -> Aggregated:
+        scores = self._whole_projects.mapInArrow(
+            aggregate_projects(
+                method=method,
+                max_probabilities=self.config.output.max_probabilities,
+                max_bytes=int(self.config.scoring.max_method_gib * 2**30),
+            ),
+            METHOD_SCHEMA,
+        ).persist(StorageLevel.DISK_ONLY)
+        return Aggregated(
+            labels_from_scores(scores, method),
+            workers_from_scores(scores, method),
+            (scores,),
+            fits_from_scores(scores, method),
+        )
+
+    @cached_property
+    def _whole_projects(self) -> DataFrame:
+        """Annotations in batches of whole projects, in the order that arrays are made in."""
+        projects = self.components.groupBy("project_id").agg(
+            F.sum("num_annotations").alias("num_annotations")
+        )
+        batches = assign_batches(
+            projects,
+            max_annotations=self.config.scoring.max_annotations_per_batch,
+            slots=projects.sparkSession.sparkContext.defaultParallelism,
+            key=("project_id",),
+        ).persist()
+        options = index_options(self.annotations)
+        arranged = arrange_batches(self.annotations, options, batches)
+        self.persisted.append(batches)
+        if len(set(self.config.methods) - set(WITHOUT_FITS)) > 1:
+            # The next method is spared the shuffle and the sort.
+            arranged = arranged.persist(StorageLevel.DISK_ONLY)
+            self.persisted.append(arranged)
+        return arranged

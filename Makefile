@@ -32,6 +32,18 @@ test: $(VENV)/.test-ready  ## Set up everything (minutes the first time) and run
 test-cluster: $(VENV)/.test-ready  ## Only the tests on a real Spark Standalone cluster
 	$(BIN)/pytest -m cluster $(ARGS)
 
+.PHONY: test-slow
+test-slow: $(VENV)/.test-ready  ## Only the tests that take minutes or gigabytes
+	$(BIN)/pytest -m slow $(ARGS)
+
+.PHONY: test-gpu
+test-gpu: $(VENV)/.test-ready  ## Only the tests that need a GPU; skipped without one
+	$(BIN)/pytest -m gpu $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.test-ready  ## Measure speed, one JSON line each; ARGS="kernel_senti default_senti"
+	@$(BIN)/python -m tests.bench $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev-ready  ## Check style and format
 	$(BIN)/ruff check .

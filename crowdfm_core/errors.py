@@ -4,7 +4,15 @@ Every message says what was expected, what came, where it was found (table, colu
 file) and what to do next.
 """
 
-__all__ = ["ConfigError", "CrowdFMError", "InputError", "RunError", "ScoringError", "WeightsError"]
+__all__ = [
+    "ConfigError",
+    "CrowdFMError",
+    "InputError",
+    "RunError",
+    "ScoringError",
+    "UndefinedMethodError",
+    "WeightsError",
+]
 
 
 class CrowdFMError(Exception):
@@ -30,6 +38,17 @@ class WeightsError(CrowdFMError):
 
 class ScoringError(CrowdFMError):
     """Raised when a batch cannot be scored or a result breaks an invariant."""
+
+
+class UndefinedMethodError(ScoringError):
+    """Raised when a method has no meaning on a project, such as two-option ones on three options.
+
+    `reason` says why, without the method's name.
+    """
+
+    def __init__(self, method: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{method} is undefined here: {reason}")
 
 
 class RunError(CrowdFMError):

@@ -68,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--methods",
         metavar="A,B",
-        help=f"of {', '.join((*METHODS, CROWDFM.name))} (default: all); {BASELINE} is always there",
+        help=f"of {', '.join((*METHODS, CROWDFM.name))} (default: those defined on "
+        f"every project); {BASELINE} is always there",
     )
     parser.add_argument(
         "--weights",
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _contenders(arguments: argparse.Namespace) -> list[Contender]:
     if arguments.methods is None:
-        names = [*METHODS, CROWDFM.name]
+        names = [m.name for m in METHODS.values() if not m.undefined_on] + [CROWDFM.name]
     else:
         names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
     given = list(arguments.weights)

@@ -14,10 +14,21 @@ import numpy.typing as npt
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.methods.loops import own_values, stable_order, weighted_votes
 
-__all__ = ["Answers", "Floats", "MethodResult", "softmax"]
+__all__ = [
+    "Answers",
+    "Floats",
+    "Gold",
+    "IntArray",
+    "MethodResult",
+    "pinned",
+    "restricted",
+    "softmax",
+]
 
 Floats = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int32]
+# A task's known true option_index, -1 where it is unknown, [T]; None: nothing is known.
+Gold = npt.NDArray[np.integer[Any]] | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,22 @@ class Answers:
         """Share of a task's answers that each option has, [T, K]; zeros without answers."""
         return self.votes() / np.maximum(self.answers_per_task(), 1)[:, None]
 
+    def known_options(self, gold: Gold) -> IntArray:
+        """Gold as the methods use it, int32 [T]: the known true option_index, -1 where it is
+        unknown or nobody answered the task; all -1 for gold None.
+
+        Raises ScoringError for another length, and for an option outside -1..K-1.
+        """
+        if gold is None:
+            return np.full(self.num_tasks, -1, np.int32)
+        if len(gold) != self.num_tasks:
+            raise ScoringError(f"expected gold of {self.num_tasks} tasks, got {len(gold)}")
+        if len(gold) and not (gold.min() >= -1 and gold.max() < self.num_options):
+            raise ScoringError(
+                f"expected gold in -1..{self.num_options - 1}, got {gold.min()}..{gold.max()}"
+            )
+        return np.where(self.answers_per_task() > 0, gold, -1).astype(np.int32)
+
     def own_values(self, values: Floats) -> Floats:
         """Entry of values [T, K] at each annotation's task and option, [E]."""
         own: Floats = own_values(self.task_index, self.option_index, values)
@@ -117,8 +144,9 @@ class MethodResult:
     """Labels of all tasks and scores of all workers.
 
     probabilities: rows sum to 1, uniform for a task without annotations; the method's entry in the
-    registry says what they are. label is the most probable option, the smallest option_index in a
-    tie, and -1 for a task without annotations. worker_score is NaN for a worker without
+    registry says what they are, None where it says none. label is the most probable option, the
+    smallest option_index in a tie, and -1 for a task without annotations or on which the method
+    abstains. worker_score is NaN for a worker without
     annotations. converged says whether the method's own rule, not its limit, ended it.
     """
 
@@ -147,6 +175,25 @@ class MethodResult:
         label[unanswered] = -1
         score = np.where(answers.answers_per_worker() == 0, np.nan, worker_score)
         return cls(probabilities, label, score, iterations, converged)
+
+
+def pinned(posterior: Floats, known_option: IntArray) -> Floats:
+    """A copy of posterior [T, K] that is sure of the known options [T] (-1: unknown)."""
+    known = np.flatnonzero(known_option >= 0)
+    posterior = posterior.copy()
+    posterior[known] = 0.0
+    posterior[known, known_option[known]] = 1.0
+    return posterior
+
+
+def restricted(scores: Floats, known_option: IntArray) -> Floats:
+    """A copy of log scores [T, K] with -inf for what a known option [T] (-1: unknown) excludes."""
+    known = np.flatnonzero(known_option >= 0)
+    scores = scores.copy()
+    own = scores[known, known_option[known]]
+    scores[known] = -np.inf
+    scores[known, known_option[known]] = own
+    return scores
 
 
 def softmax(scores: Floats) -> Floats:

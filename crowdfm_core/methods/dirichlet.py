@@ -25,19 +25,36 @@ def fit_answers(counts, prior, log_answer):  # pragma: no cover
     probabilities to log_answer [W, K, J] and returns the sum of the parts of the lower bound.
     """
     workers, options, states = counts.shape
+    # Most workers never gave most answers: what the prior alone amounts to is looked up.
+    of_prior = np.empty((options, states, 2), np.float64)
+    of_sum = np.empty((states, 2), np.float64)
+    sums = np.zeros(states, np.float64)
+    for j in range(states):
+        for o in range(options):
+            sums[j] += prior[o, j]
+            of_prior[o, j, 0], of_prior[o, j, 1] = digamma_and_log_gamma(prior[o, j])
+        of_sum[j, 0], of_sum[j, 1] = digamma_and_log_gamma(sums[j])
     gain = 0.0
+    totals = np.empty(states, np.float64)
     for w in range(workers):
         for j in range(states):
-            total, total_prior = 0.0, 0.0
-            for o in range(options):
-                total += counts[w, o, j] + prior[o, j]
-                total_prior += prior[o, j]
-            digamma_total, log_gamma_total = digamma_and_log_gamma(total)
-            gain += digamma_and_log_gamma(total_prior)[1] - log_gamma_total
-            for o in range(options):
-                digamma, log_gamma = digamma_and_log_gamma(counts[w, o, j] + prior[o, j])
-                gain += log_gamma - digamma_and_log_gamma(prior[o, j])[1]
-                log_answer[w, o, j] = digamma - digamma_total
+            totals[j] = 0.0
+        for o in range(options):
+            for j in range(states):
+                totals[j] += counts[w, o, j]
+        for j in range(states):
+            digamma, log_gamma = of_sum[j, 0], of_sum[j, 1]
+            if totals[j] > 0.0:
+                digamma, log_gamma = digamma_and_log_gamma(totals[j] + sums[j])
+            gain += of_sum[j, 1] - log_gamma
+            totals[j] = digamma
+        for o in range(options):
+            for j in range(states):
+                digamma, log_gamma = of_prior[o, j, 0], of_prior[o, j, 1]
+                if counts[w, o, j] > 0.0:
+                    digamma, log_gamma = digamma_and_log_gamma(counts[w, o, j] + prior[o, j])
+                gain += log_gamma - of_prior[o, j, 1]
+                log_answer[w, o, j] = digamma - totals[j]
     return gain
 
 

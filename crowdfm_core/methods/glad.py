@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crowdfm_core.methods.answers import Answers, Floats, MethodResult
+from crowdfm_core.methods.answers import Answers, Floats, Gold, IntArray, MethodResult, restricted
 
 __all__ = ["glad"]
 
@@ -17,7 +17,9 @@ _MEAN_LOG_INVERSE_DIFFICULTY = 1.0
 _LARGEST_STEP = 1.0  # of Newton's method, in one parameter
 
 
-def glad(answers: Answers, *, max_iterations: int = 500, tolerance: float = 1e-6) -> MethodResult:
+def glad(
+    answers: Answers, *, gold: Gold = None, max_iterations: int = 500, tolerance: float = 1e-6
+) -> MethodResult:
     """Whitehill et al. (2009): the true option is named with probability sigmoid(alpha beta).
 
     J. Whitehill, P. Ruvolo, T. Wu, J. Bergsma and J. Movellan, Whose Vote Should Count More, NIPS
@@ -26,17 +28,18 @@ def glad(answers: Answers, *, max_iterations: int = 500, tolerance: float = 1e-6
     and log beta; equally likely wrong options, uniform class priors. In place of conjugate
     gradients each M-step is one guarded Newton step for every worker, then one for every task,
     which are independent given the other side. Ends when the log of the marginal likelihood with
-    the priors, per annotation, moves by less than `tolerance`. worker_score: the ability alpha, on
-    the real line.
+    the priors, per annotation, moves by less than `tolerance`. Posteriors of gold tasks stay at
+    their gold option. worker_score: the ability alpha, on the real line.
     """
     answers = answers.in_order()
+    known_option = answers.known_options(gold)
     ability = np.full(answers.num_workers, _MEAN_ABILITY)
     log_inverse = np.full(answers.num_tasks, _MEAN_LOG_INVERSE_DIFFICULTY)
     posterior = answers.vote_shares()
     objective, iterations, converged = -np.inf, 0, False
     while not converged and iterations < max_iterations:
         iterations += 1
-        posterior, evidence = _posteriors(answers, ability, log_inverse)
+        posterior, evidence = _posteriors(answers, ability, log_inverse, known_option)
         last, objective = objective, evidence + _log_priors(ability, log_inverse)
         converged = abs(objective - last) < tolerance * max(1, len(answers.task_index))
         if not converged:
@@ -46,12 +49,15 @@ def glad(answers: Answers, *, max_iterations: int = 500, tolerance: float = 1e-6
     return MethodResult.of(answers, posterior, ability, iterations=iterations, converged=converged)
 
 
-def _posteriors(answers: Answers, ability: Floats, log_inverse: Floats) -> tuple[Floats, float]:
+def _posteriors(
+    answers: Answers, ability: Floats, log_inverse: Floats, known_option: IntArray
+) -> tuple[Floats, float]:
     """Posteriors of the true option [T, K], and the log of the marginal likelihood."""
     logit = _logit(answers, ability, log_inverse)
     log_right = -np.logaddexp(0.0, -logit)
     log_wrong = -np.logaddexp(0.0, logit) - np.log(max(1, answers.num_options - 1))
     scores = answers.votes(log_right - log_wrong) - np.log(answers.num_options)
+    scores = restricted(scores, known_option)
     largest = scores.max(axis=1, keepdims=True)
     weights = np.exp(scores - largest)
     total = weights.sum(axis=1, keepdims=True)

@@ -8,16 +8,21 @@ pairs of true option and subtype). All arrays of length E are in the order of `A
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 
 __all__ = [
+    "expect_states",
     "expected_counts",
     "own_values",
     "stable_order",
-    "state_posteriors",
     "weighted_votes",
 ]
+
+# A state whose log posterior is this far below the best one's is lost in rounding beside it.
+_NEGLIGIBLE = -37.0
 
 
 @numba.njit(cache=True)
@@ -53,40 +58,99 @@ def own_values(task, option, values):  # pragma: no cover
     return own
 
 
-@numba.njit(cache=True)
-def state_posteriors(
-    task_start, worker, option, log_answer, log_prior, posterior
-):  # pragma: no cover
-    """Write softmax(log_prior + sum of log_answer[worker, option]) per task to posterior [T, J].
+@numba.njit(cache=True, error_model="numpy")
+def _exponentials(values, bits, powers, count):  # pragma: no cover
+    """Replace values[:count] in -700..0 by their exponentials, to the last two bits.
 
-    log_answer [W, K, J] is the log probability of a worker's answer in each state, log_prior [J].
-    Returns the sum of the entropies in nats, and the sum over tasks of the log of the softmax's
-    denominator (the log evidence). A task without annotations gets zeros and adds to neither.
+    exp(x) = 2^n exp(r) with |r| <= log(2) / 2 and exp(r) from its Taylor series to r^12. bits
+    (int64) and powers (float64) are views of one buffer, through which 2^n is written; a plain
+    loop over math.exp would not be turned into vector instructions.
     """
-    entropy, evidence = 0.0, 0.0
-    scores = np.empty(len(log_prior), np.float64)
+    for i in range(count):
+        n = math.floor(values[i] * 1.4426950408889634 + 0.5)
+        bits[i] = (np.int64(n) + 1023) << 52
+        r = (values[i] - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+        square = r * r
+        fourth = square * square
+        low = (1.0 + r) + square * (1 / 2 + r * (1 / 6))
+        middle = (1 / 24 + r * (1 / 120)) + square * (1 / 720 + r * (1 / 5040))
+        high = (1 / 40320 + r * (1 / 362880)) + square * (1 / 3628800 + r * (1 / 39916800))
+        high += fourth * (1 / 479001600)
+        values[i] = low + fourth * (middle + fourth * high)
+    for i in range(count):
+        values[i] *= powers[i]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def expect_states(
+    task_start,
+    worker,
+    option,
+    log_answer,
+    log_prior,
+    option_of_state,
+    known_option,
+    counts,
+    mass,
+    posterior,
+):  # pragma: no cover
+    """One expectation step: posteriors of every task's states, and what they add up to.
+
+    A task's posterior is softmax(log_prior + sum of log_answer[worker, option] over its answers),
+    where log_answer [W, K, J] is the log probability of a worker's answer in each state and
+    log_prior [J]; only states of the known option have any where known_option [T] is not -1.
+    Writes the posterior of the options to posterior [T, K], zeros for a task without annotations,
+    and adds the posterior of the states to mass [J] and, at each annotation's worker and option,
+    to counts [W, K, J]. Returns the sum of the entropies of the tasks in nats.
+    """
+    options, states = log_answer.shape[1], len(log_prior)
+    answer_rows, count_rows = log_answer.reshape(-1), counts.reshape(-1)
+    scores, share = np.empty(states, np.float64), np.empty(states, np.float64)
+    live = np.empty(states, np.int64)
+    bits = np.empty(states, np.int64)
+    powers = bits.view(np.float64)
+    entropy = 0.0
+    posterior[:] = 0.0
     for t in range(len(task_start) - 1):
-        if task_start[t] == task_start[t + 1]:
-            posterior[t] = 0.0
+        first, last = task_start[t], task_start[t + 1]
+        if first == last:
             continue
-        scores[:] = log_prior
+        for j in range(states):
+            scores[j] = log_prior[j]
         # Plain loops: a slice per annotation would cost more than the sums.
-        for e in range(task_start[t], task_start[t + 1]):
-            w, o = worker[e], option[e]
-            for j in range(len(scores)):
-                scores[j] += log_answer[w, o, j]
-        largest = scores.max()
+        for e in range(first, last):
+            row = (np.int64(worker[e]) * options + option[e]) * states
+            for j in range(states):
+                scores[j] += answer_rows[row + j]
+        if known_option[t] >= 0:
+            for j in range(states):
+                if option_of_state[j] != known_option[t]:
+                    scores[j] = -np.inf
+        largest = scores[0]
+        for j in range(1, states):
+            largest = max(largest, scores[j])
+        count = 0
+        for j in range(states):
+            if scores[j] - largest > _NEGLIGIBLE:
+                share[count] = scores[j] - largest
+                live[count] = j
+                count += 1
+        _exponentials(share, bits, powers, count)
         total = 0.0
-        for j in range(len(scores)):
-            posterior[t, j] = np.exp(scores[j] - largest)
-            total += posterior[t, j]
-        log_total = largest + np.log(total)
-        evidence += log_total
-        for j in range(len(scores)):
-            posterior[t, j] /= total
-            if posterior[t, j] > 0.0:
-                entropy -= posterior[t, j] * (scores[j] - log_total)
-    return entropy, evidence
+        for i in range(count):
+            total += share[i]
+        log_total = math.log(total)
+        for i in range(count):
+            j = live[i]
+            share[i] /= total
+            entropy -= share[i] * (scores[j] - largest - log_total)
+            mass[j] += share[i]
+            posterior[t, option_of_state[j]] += share[i]
+        for e in range(first, last):
+            row = (np.int64(worker[e]) * options + option[e]) * states
+            for i in range(count):
+                count_rows[row + live[i]] += share[i]
+    return entropy
 
 
 @numba.njit(cache=True)

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from crowdfm_core.methods.answers import Answers, Floats, MethodResult, softmax
+from crowdfm_core.methods.answers import (
+    Answers,
+    Floats,
+    Gold,
+    IntArray,
+    MethodResult,
+    restricted,
+    softmax,
+)
 from crowdfm_core.methods.special import digamma
 
 __all__ = ["mace"]
@@ -21,6 +29,7 @@ _SMALLEST = 1e-300
 def mace(
     answers: Answers,
     *,
+    gold: Gold = None,
     seed: int = 0,
     num_starts: int = 5,
     max_iterations: int = 200,
@@ -32,18 +41,23 @@ def mace(
     2013: an answer is the true option with probability know[w], else a draw from habit[w];
     variational EM with a Beta(0.5, 0.5) prior of know and a Dirichlet(10) prior of habit, from
     several random starts of which the one with the largest marginal likelihood is kept. A start
-    ends when its log, per annotation, moves by less than `tolerance`. worker_score: probability
-    that the worker knows, in [0, 1].
+    ends when its log, per annotation, moves by less than `tolerance`. Posteriors of gold tasks
+    stay at their gold option. worker_score: probability that the worker knows, in [0, 1].
     """
     answers = answers.in_order()
+    known = answers.known_options(gold)
     rng = np.random.default_rng(seed)
-    fits = [_fit(answers, rng, max_iterations, tolerance) for _ in range(num_starts)]
+    fits = [_fit(answers, known, rng, max_iterations, tolerance) for _ in range(num_starts)]
     _, posterior, knowing, iterations, converged = max(fits, key=lambda fit: fit[0])
     return MethodResult.of(answers, posterior, knowing, iterations=iterations, converged=converged)
 
 
 def _fit(
-    answers: Answers, rng: np.random.Generator, max_iterations: int, tolerance: float
+    answers: Answers,
+    known_option: IntArray,
+    rng: np.random.Generator,
+    max_iterations: int,
+    tolerance: float,
 ) -> tuple[float, Floats, Floats, int, bool]:
     """Return log evidence, posterior [T, K], knowing [W], iterations and whether converged."""
     shape = (answers.num_workers, answers.num_options)
@@ -55,7 +69,7 @@ def _fit(
     evidence, iterations, converged = -np.inf, 0, False
     while True:
         last = evidence
-        evidence, posterior, guessed, knew = _expect(answers, parts, habit)
+        evidence, posterior, guessed, knew = _expect(answers, known_option, parts, habit)
         converged = abs(evidence - last) < tolerance * max(1, len(guessed))
         if converged or iterations == max_iterations:
             break
@@ -69,13 +83,15 @@ def _fit(
     return evidence, posterior, knowing, iterations, converged
 
 
-def _expect(answers: Answers, parts: Floats, habit: Floats) -> tuple[float, Floats, Floats, Floats]:
+def _expect(
+    answers: Answers, known_option: IntArray, parts: Floats, habit: Floats
+) -> tuple[float, Floats, Floats, Floats]:
     """Log evidence, posterior [T, K], and the probability of every answer to be habit and to be
     knowledge, [E] each; parts [W, 2]: rates of habit and of knowledge."""
     guess = parts[answers.worker_index, 0] * habit[answers.worker_index, answers.option_index]
     guess = np.maximum(guess, _SMALLEST)
     either = guess + parts[answers.worker_index, 1]
-    scores = answers.votes(np.log(either) - np.log(guess))
+    scores = restricted(answers.votes(np.log(either) - np.log(guess)), known_option)
     posterior = softmax(scores)
     largest = scores.max(axis=1)
     marginal = largest + np.log(np.exp(scores - largest[:, None]).sum(axis=1))

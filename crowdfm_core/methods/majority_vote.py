@@ -5,7 +5,7 @@ Letters: E annotations, T tasks, W workers, K options, P distinct (task, option)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ import numpy.typing as npt
 
 from crowdfm_core.methods.answers import Answers, MethodResult
 
-__all__ = ["Votes", "count_votes", "majority_vote"]
+__all__ = ["Votes", "count_votes", "majority_vote", "naive_soft", "twothird"]
+
+# Of twothird: the share of votes and the number of annotations that make a label.
+_CONSENSUS, _FEWEST_ANSWERS = 2.0 / 3.0, 2
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -79,3 +82,38 @@ def majority_vote(answers: Answers) -> MethodResult:
     credit = won / won.sum(axis=1, keepdims=True)
     agreed = answers.sum_per_worker(answers.own_values(credit))
     return MethodResult.of(answers, shares, agreed / np.maximum(answers.answers_per_worker(), 1))
+
+
+def naive_soft(answers: Answers) -> MethodResult:
+    """The distribution of a task's answers, as its soft label.
+
+    Without a paper; known from peerannot. Labels and probabilities are those of `majority_vote`.
+    worker_score: mean share that the worker's own answers have of their tasks, in [0, 1], so that
+    answers to contested tasks count less.
+    """
+    answers = answers.in_order()
+    shares = answers.vote_shares()
+    own = answers.sum_per_worker(answers.own_values(shares))
+    return MethodResult.of(answers, shares, own / np.maximum(answers.answers_per_worker(), 1))
+
+
+def twothird(answers: Answers) -> MethodResult:
+    """Majority voting that abstains: a label needs two thirds of at least two answers.
+
+    Without a paper; known from peerannot and LabelMe. Probabilities are the vote shares; label is
+    -1 without consensus. worker_score: share of the worker's answers to tasks with a label that
+    equal it, in [0, 1]; that of all workers together for those who have none, 1 / K if nobody has.
+    """
+    answers = answers.in_order()
+    shares = answers.vote_shares()
+    result = MethodResult.of(answers, shares, np.zeros(answers.num_workers))
+    agreed = shares.max(axis=1, initial=0.0) >= _CONSENSUS - 1e-9
+    agreed &= answers.answers_per_task() >= _FEWEST_ANSWERS
+    label = np.where(agreed, result.label, -1).astype(np.int32)
+    own_label = label[answers.task_index]
+    counts = answers.sum_per_worker(own_label >= 0)
+    right = answers.sum_per_worker(own_label == answers.option_index)
+    pooled = right.sum() / counts.sum() if counts.any() else 1.0 / answers.num_options
+    score = np.where(counts > 0.0, right / np.maximum(counts, 1.0), pooled)
+    score[answers.answers_per_worker() == 0] = np.nan
+    return replace(result, label=label, worker_score=score)

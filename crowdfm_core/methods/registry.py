@@ -5,18 +5,38 @@ Letters: E annotations, T tasks, W workers, K options.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 from crowdfm_core.errors import ScoringError
-from crowdfm_core.methods.answers import Answers, MethodResult
-from crowdfm_core.methods.bcc import EBCC_SUBTYPES, ebcc, ibcc
+from crowdfm_core.methods.answers import Answers, Gold, MethodResult
+from crowdfm_core.methods.bcc import ebcc, ibcc
 from crowdfm_core.methods.bwa import bwa
 from crowdfm_core.methods.dawid_skene import dawid_skene, one_coin_dawid_skene
+from crowdfm_core.methods.dawid_skene_clustered import dawid_skene_clustered
+from crowdfm_core.methods.descriptions import (
+    CROWDFM,
+    Method,
+    MethodDescription,
+    with_confusions,
+    with_pairs,
+    with_subtypes,
+    without_matrices,
+)
 from crowdfm_core.methods.glad import glad
+from crowdfm_core.methods.kos import kos
+from crowdfm_core.methods.m_msr import m_msr
 from crowdfm_core.methods.mace import mace
-from crowdfm_core.methods.majority_vote import majority_vote
-from crowdfm_core.methods.weighted_votes import catd, pm, wawa, zero_based_skill
+from crowdfm_core.methods.majority_vote import majority_vote, naive_soft, twothird
+from crowdfm_core.methods.plantnet import plantnet
+from crowdfm_core.methods.weighted_votes import (
+    catd,
+    gold_majority_vote,
+    iwmv,
+    pm,
+    wawa,
+    weighted_dawid_skene,
+    zero_based_skill,
+)
 
 __all__ = [
     "CROWDFM",
@@ -34,60 +54,6 @@ _VOTE_SHARE = "share of votes"
 _WEIGHTED_SHARE = "share of weighted votes"
 
 
-@dataclass(frozen=True, kw_only=True)
-class MethodDescription:
-    """A method of aggregation in words.
-
-    short_name is the one in tables of papers. probabilities and worker_score say what a result
-    holds.
-    """
-
-    name: str
-    short_name: str
-    paper: str
-    probabilities: str
-    worker_score: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method(MethodDescription):
-    """A classical method on arrays, and how to run it.
-
-    numbers: how many float64 the large arrays of a run hold. uses_seed: whether `run` takes a
-    keyword `seed` that changes the result.
-    """
-
-    numbers: Callable[[Answers], int]
-    run: Callable[..., MethodResult]
-    uses_seed: bool = False
-
-
-# Frozen weights are scored in crowdfm_core.scoring; they stand here as one more method.
-CROWDFM = MethodDescription(
-    name="crowdfm",
-    short_name="CrowdFM",
-    paper="Towards a Foundation Model for Crowdsourced Label Aggregation, ICLR 2026, and the "
-    "architecture that the weights' manifest names",
-    probabilities="posterior of the frozen model",
-    worker_score="mean probability of the worker's own answers, 0 to 1",
-)
-
-
-def _without_matrices(answers: Answers) -> int:
-    nodes = 4 * answers.num_tasks + 3 * answers.num_workers
-    return nodes * answers.num_options + 6 * len(answers.task_index)
-
-
-def _with_confusions(answers: Answers) -> int:
-    return _without_matrices(answers) + 3 * answers.num_workers * answers.num_options**2
-
-
-def _with_subtypes(answers: Answers) -> int:
-    of_workers = 2 * answers.num_workers * answers.num_options**2
-    of_tasks = 3 * answers.num_tasks * answers.num_options
-    return _without_matrices(answers) + EBCC_SUBTYPES * (of_workers + of_tasks)
-
-
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -97,8 +63,27 @@ METHODS: dict[str, Method] = {
             paper="none; the label with the most votes",
             probabilities=_VOTE_SHARE,
             worker_score="agreement with the label, 0 to 1",
-            numbers=_without_matrices,
+            numbers=without_matrices,
             run=majority_vote,
+        ),
+        Method(
+            name="naive_soft",
+            short_name="NaiveSoft",
+            paper="none; the distribution of a task's answers, peerannot",
+            probabilities=_VOTE_SHARE,
+            worker_score="mean share of the worker's own answers, 0 to 1",
+            numbers=without_matrices,
+            run=naive_soft,
+        ),
+        Method(
+            name="twothird",
+            short_name="TwoThird",
+            paper="none; the label of two thirds of at least two answers, peerannot",
+            probabilities=_VOTE_SHARE,
+            worker_score="agreement with the labels that there are, 0 to 1",
+            numbers=without_matrices,
+            run=twothird,
+            abstains=True,
         ),
         Method(
             name="dawid_skene",
@@ -106,8 +91,29 @@ METHODS: dict[str, Method] = {
             paper="Dawid and Skene, Applied Statistics 28, 1979",
             probabilities=_POSTERIOR,
             worker_score="expected accuracy under the class priors, 0 to 1",
-            numbers=_with_confusions,
+            numbers=with_confusions,
             run=dawid_skene,
+            uses_gold=True,
+        ),
+        Method(
+            name="weighted_dawid_skene",
+            short_name="WDS",
+            paper="none; votes weighted by Dawid and Skene's model, peerannot",
+            probabilities=_WEIGHTED_SHARE,
+            worker_score="expected accuracy under the class priors, 0 to 1",
+            numbers=with_confusions,
+            run=weighted_dawid_skene,
+            uses_gold=True,
+        ),
+        Method(
+            name="dawid_skene_clustered",
+            short_name="clustered DS",
+            paper="Imamura, Sato and Sugiyama, ICML 2018",
+            probabilities=_POSTERIOR,
+            worker_score="expected accuracy under the class priors, 0 to 1",
+            numbers=with_confusions,
+            run=dawid_skene_clustered,
+            uses_gold=True,
         ),
         Method(
             name="one_coin_dawid_skene",
@@ -115,8 +121,9 @@ METHODS: dict[str, Method] = {
             paper="Zhang, Chen, Zhou and Jordan, JMLR 17, 2016",
             probabilities=_POSTERIOR,
             worker_score="accuracy, 0 to 1",
-            numbers=_without_matrices,
+            numbers=without_matrices,
             run=one_coin_dawid_skene,
+            uses_gold=True,
         ),
         Method(
             name="glad",
@@ -124,8 +131,9 @@ METHODS: dict[str, Method] = {
             paper="Whitehill, Ruvolo, Wu, Bergsma and Movellan, NIPS 2009",
             probabilities=_POSTERIOR,
             worker_score="ability, on the real line",
-            numbers=_without_matrices,
+            numbers=without_matrices,
             run=glad,
+            uses_gold=True,
         ),
         Method(
             name="ibcc",
@@ -133,8 +141,9 @@ METHODS: dict[str, Method] = {
             paper="Kim and Ghahramani, AISTATS 2012",
             probabilities=_POSTERIOR,
             worker_score="expected accuracy under the class frequencies, 0 to 1",
-            numbers=_with_confusions,
+            numbers=with_confusions,
             run=ibcc,
+            uses_gold=True,
         ),
         Method(
             name="ebcc",
@@ -142,9 +151,10 @@ METHODS: dict[str, Method] = {
             paper="Li, Rubinstein and Cohn, ICML 2019",
             probabilities=_POSTERIOR,
             worker_score="expected accuracy under the class frequencies, 0 to 1",
-            numbers=_with_subtypes,
+            numbers=with_subtypes,
             run=ebcc,
             uses_seed=True,
+            uses_gold=True,
         ),
         Method(
             name="bwa",
@@ -152,7 +162,7 @@ METHODS: dict[str, Method] = {
             paper="Li, Rubinstein and Cohn, WWW 2019",
             probabilities="weighted averages, divided by their sum",
             worker_score="precision, above 0",
-            numbers=_without_matrices,
+            numbers=without_matrices,
             run=bwa,
         ),
         Method(
@@ -161,9 +171,10 @@ METHODS: dict[str, Method] = {
             paper="Hovy, Berg-Kirkpatrick, Vaswani and Hovy, NAACL 2013",
             probabilities=_POSTERIOR,
             worker_score="probability of knowing the answer, 0 to 1",
-            numbers=_without_matrices,
+            numbers=without_matrices,
             run=mace,
             uses_seed=True,
+            uses_gold=True,
         ),
         Method(
             name="catd",
@@ -171,7 +182,7 @@ METHODS: dict[str, Method] = {
             paper="Li, Li, Gao, Su, Zhao, Demirbas, Fan and Han, VLDB 2014",
             probabilities=_WEIGHTED_SHARE,
             worker_score="weight, above 0",
-            numbers=_without_matrices,
+            numbers=without_matrices,
             run=catd,
         ),
         Method(
@@ -180,7 +191,7 @@ METHODS: dict[str, Method] = {
             paper="Li, Li, Gao, Zhao, Fan and Han, SIGMOD 2014 (CRH)",
             probabilities=_WEIGHTED_SHARE,
             worker_score="weight, above 0",
-            numbers=_without_matrices,
+            numbers=without_matrices,
             run=pm,
         ),
         Method(
@@ -189,7 +200,7 @@ METHODS: dict[str, Method] = {
             paper="none; worker agreement with aggregate, Appen and Crowd-Kit",
             probabilities=_WEIGHTED_SHARE,
             worker_score="agreement with the majority label, 0 to 1",
-            numbers=_without_matrices,
+            numbers=without_matrices,
             run=wawa,
         ),
         Method(
@@ -198,24 +209,84 @@ METHODS: dict[str, Method] = {
             paper="none; Toloka and Crowd-Kit",
             probabilities=_WEIGHTED_SHARE,
             worker_score="agreement with the weighted label, 0 to 1",
-            numbers=_without_matrices,
+            numbers=without_matrices,
             run=zero_based_skill,
+        ),
+        Method(
+            name="iwmv",
+            short_name="IWMV",
+            paper="Li and Yu, arXiv 1411.4086, 2014",
+            probabilities=_WEIGHTED_SHARE,
+            worker_score="agreement with the weighted label, 0 to 1",
+            numbers=without_matrices,
+            run=iwmv,
+        ),
+        Method(
+            name="gold_majority_vote",
+            short_name="Gold MV",
+            paper="none; votes weighted by accuracy on gold tasks, Crowd-Kit",
+            probabilities=_WEIGHTED_SHARE,
+            worker_score="accuracy on gold tasks, 0 to 1",
+            numbers=without_matrices,
+            run=gold_majority_vote,
+            uses_gold=True,
+            undefined_on="no annotation of a gold task",
+        ),
+        Method(
+            name="plantnet",
+            short_name="PlantNet",
+            paper="Lefort et al., Methods in Ecology and Evolution, 2024",
+            probabilities=_WEIGHTED_SHARE,
+            worker_score="weight by number of options identified, above 0",
+            numbers=without_matrices,
+            run=plantnet,
+        ),
+        Method(
+            name="kos",
+            short_name="KOS",
+            paper="Karger, Oh and Shah, NIPS 2011",
+            probabilities="none",
+            worker_score="mean agreement with messages, on the real line",
+            numbers=without_matrices,
+            run=kos,
+            uses_seed=True,
+            undefined_on="other than two options",
+        ),
+        Method(
+            name="m_msr",
+            short_name="M-MSR",
+            paper="Ma and Olshevsky, NeurIPS 2020",
+            probabilities=_POSTERIOR,
+            worker_score="accuracy, 0 to 1",
+            numbers=with_pairs,
+            run=m_msr,
+            undefined_on="one option, fewer than two tasks, or no two workers who share a task",
         ),
     )
 }
 
 
 def aggregate(
-    name: str, answers: Answers, *, seed: int = 0, max_bytes: int = DEFAULT_MAX_BYTES
+    name: str,
+    answers: Answers,
+    *,
+    seed: int = 0,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    gold: Gold = None,
 ) -> MethodResult:
-    """Run the method `name` on one project; equal answers and seeds give equal results.
+    """Run the method `name` on one project; equal answers, seeds and gold give equal results.
 
-    Raises ScoringError for an unknown name, and before anything is allocated where the method's
-    arrays would take more than `max_bytes`.
+    gold [T]: the true option_index of each task, -1 where it is unknown; None for no gold. It is
+    checked for every method and used by those with `uses_gold`.
+
+    Raises ScoringError for an unknown name or wrong gold, and before anything is allocated where
+    the method's arrays would take more than `max_bytes`; UndefinedMethodError, one of its kind,
+    where the method has no meaning on the project, as its `undefined_on` says.
     """
     if name not in METHODS:
         raise ScoringError(f"expected a method of {', '.join(METHODS)}, got {name!r}")
     method = METHODS[name]
+    answers.known_options(gold)
     size = 8 * method.numbers(answers)
     if size > max_bytes:
         lean = [other.name for other in METHODS.values() if 8 * other.numbers(answers) <= max_bytes]
@@ -225,4 +296,9 @@ def aggregate(
             f"{answers.num_options} options need {size / 2**30:.1f} GiB, "
             f"the limit is {max_bytes / 2**30:.1f} GiB; {instead} max_bytes"
         )
-    return method.run(answers, seed=seed) if method.uses_seed else method.run(answers)
+    keywords: dict[str, Any] = {}
+    if method.uses_seed:
+        keywords["seed"] = seed
+    if method.uses_gold:
+        keywords["gold"] = gold
+    return method.run(answers, **keywords)

@@ -1,4 +1,4 @@
-"""Votes weighted by worker, where the weights follow from agreement with the votes' outcome.
+"""Votes weighted by worker, by agreement with the votes' outcome, with gold, or by a fitted model.
 
 In all of them tied winners share the win, so that no option is preferred for its place. Letters:
 E annotations, T tasks, W workers, K options.
@@ -7,13 +7,25 @@ E annotations, T tasks, W workers, K options.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from crowdfm_core.methods.answers import Answers, Floats, MethodResult
+from crowdfm_core.errors import UndefinedMethodError
+from crowdfm_core.methods.answers import Answers, Floats, Gold, MethodResult
+from crowdfm_core.methods.dawid_skene import fit_dawid_skene
 from crowdfm_core.methods.special import chi_squared_quantile
 
-__all__ = ["catd", "pm", "wawa", "zero_based_skill"]
+__all__ = [
+    "catd",
+    "gold_majority_vote",
+    "iwmv",
+    "pm",
+    "shares_of_votes",
+    "wawa",
+    "weighted_dawid_skene",
+    "zero_based_skill",
+]
 
 # What stands for no errors where weights are logarithms of rates, and reciprocals of counts.
 _SMALLEST_RATE, _FEWEST_ERRORS = 1e-9, 1e-3
@@ -88,6 +100,73 @@ def catd(answers: Answers, *, max_iterations: int = 100) -> MethodResult:
     return _alternate(answers, weigh, max_iterations)
 
 
+def iwmv(answers: Answers, *, max_iterations: int = 100) -> MethodResult:
+    """Iterative weighted majority voting, with weights linear in the worker's accuracy.
+
+    H. Li and B. Yu, Error Rate Bounds and Iterative Weighted Majority Voting for Crowdsourcing,
+    2014, the IWMV algorithm: weight[w] = K accuracy[w] - 1, where the accuracy is the share of the
+    worker's answers that win; a worker below chance counts against the own answer. Starts from a
+    majority vote, ends when no winner changes. worker_score: the accuracy, in [0, 1].
+    """
+
+    def weigh(errors: Floats, counts: Floats) -> Floats:
+        weights: Floats = answers.num_options * (1.0 - errors / np.maximum(counts, 1.0)) - 1.0
+        return weights
+
+    result = _alternate(answers, weigh, max_iterations)
+    return replace(result, worker_score=(result.worker_score + 1.0) / answers.num_options)
+
+
+def gold_majority_vote(answers: Answers, *, gold: Gold = None) -> MethodResult:
+    """Votes weighted by each worker's accuracy on gold tasks.
+
+    Without a paper; known from Crowd-Kit. A worker who answered no gold task has the accuracy of
+    all answers to gold tasks together. Gold tasks are voted on like any other. worker_score: the
+    accuracy, in [0, 1].
+
+    Raises UndefinedMethodError if nobody answered a gold task.
+    """
+    answers = answers.in_order()
+    own_gold = answers.known_options(gold)[answers.task_index]
+    counts = answers.sum_per_worker(own_gold >= 0)
+    if not counts.any():
+        raise UndefinedMethodError("gold_majority_vote", "nobody answered a gold task")
+    right = answers.sum_per_worker(own_gold == answers.option_index)
+    accuracy = np.full(answers.num_workers, right.sum() / counts.sum())
+    np.divide(right, counts, out=accuracy, where=counts > 0.0)
+    return _result(answers, accuracy, iterations=1, converged=True)
+
+
+def weighted_dawid_skene(
+    answers: Answers, *, gold: Gold = None, max_iterations: int = 100, tolerance: float = 1e-5
+) -> MethodResult:
+    """Votes weighted by the probability, fitted by Dawid and Skene's model, of naming that option.
+
+    Without a paper; WDS of peerannot's documentation: `dawid_skene` is fitted, with gold, and a
+    vote for option k weighs what its confusion matrix has at (k, k). Gold tasks are voted on like
+    any other. worker_score: that of `dawid_skene`, in [0, 1].
+    """
+    answers = answers.in_order()
+    fit = fit_dawid_skene(answers, gold, max_iterations, tolerance)
+    option = answers.option_index
+    votes = answers.votes(np.exp(fit.log_error[answers.worker_index, option, option]))
+    return MethodResult.of(
+        answers,
+        shares_of_votes(answers, votes),
+        fit.accuracy(),
+        iterations=fit.iterations,
+        converged=fit.converged,
+    )
+
+
+def shares_of_votes(answers: Answers, votes: Floats) -> Floats:
+    """Share of each option in a task's weighted votes [T, K]; of its plain votes where all
+    weights are 0."""
+    total = votes.sum(axis=1, keepdims=True)
+    shares: Floats = np.divide(votes, total, out=answers.vote_shares(), where=total > 0.0)
+    return shares
+
+
 def _alternate(
     answers: Answers, weigh: Callable[[Floats, Floats], Floats], max_iterations: int
 ) -> MethodResult:
@@ -106,14 +185,16 @@ def _alternate(
 
 def _result(answers: Answers, weights: Floats, *, iterations: int, converged: bool) -> MethodResult:
     """Shares of the weighted votes as probabilities, weights as scores."""
-    votes = _votes(answers, weights)
-    total = votes.sum(axis=1, keepdims=True)
-    shares = np.divide(votes, total, out=np.zeros_like(votes), where=total > 0.0)
+    shares = shares_of_votes(answers, _votes(answers, weights))
     return MethodResult.of(answers, shares, weights, iterations=iterations, converged=converged)
 
 
 def _votes(answers: Answers, weights: Floats) -> Floats:
-    return answers.votes(weights[answers.worker_index])
+    """Weighted votes [T, K], all at least 0: a negative weight counts, as a positive one, for
+    every other option, which changes a task's votes by one constant."""
+    of_answer = weights[answers.worker_index]
+    against = answers.sum_per_task(np.minimum(of_answer, 0.0))
+    return np.maximum(answers.votes(of_answer) - against[:, None], 0.0)
 
 
 def _winners(votes: Floats) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from crowdfm_core.methods.answers import Answers, Floats, MethodResult
+from crowdfm_core.methods.answers import Answers, Floats, Gold, MethodResult
 from crowdfm_core.simulation import DawidSkeneCrowds, GladCrowds, OneCoinCrowds, Shape
 from crowdfm_core.simulation.crowd import SimulatedCrowd
 
@@ -27,6 +27,23 @@ TINY = Answers(
     num_workers=4,
     num_options=3,
 )
+
+
+def _project(rows: list[tuple[int, int, int]], tasks: int, workers: int, options: int) -> Answers:
+    task, worker, option = np.array(rows, np.int32).reshape(-1, 3).T
+    return Answers(task.copy(), worker.copy(), option.copy(), tasks, workers, options)
+
+
+# (task, worker, option) rows that leave a method little to go by.
+DEGENERATE = {
+    "one worker": _project([(0, 0, 0), (1, 0, 1), (2, 0, 1)], 3, 1, 2),
+    "one option": _project([(0, 0, 0), (0, 1, 0), (1, 0, 0)], 2, 2, 1),
+    "one task": _project([(0, 0, 0), (0, 1, 1), (0, 2, 1)], 1, 3, 2),
+    "two options in a tie": _project([(t, w, w) for t in range(3) for w in range(2)], 3, 2, 2),
+    "three options in a tie": _project([(t, w, w) for t in range(3) for w in range(3)], 3, 3, 3),
+    "no shared task": _project([(0, 0, 0), (1, 1, 1), (2, 2, 0)], 3, 3, 2),
+    "no annotation": _project([], 3, 2, 2),
+}
 
 
 def drawn(
@@ -75,3 +92,13 @@ def wild_answers(draw: st.DrawFn) -> Answers:
         return np.array(values, np.int32)
 
     return Answers(index(tasks), index(workers), index(options), tasks, workers, options)
+
+
+@st.composite
+def wild_projects(draw: st.DrawFn) -> tuple[Answers, Gold]:
+    """Any small project, without gold or with a gold option or none for each of its tasks."""
+    answers = draw(wild_answers())
+    one = st.integers(-1, answers.num_options - 1)
+    all_tasks = st.lists(one, min_size=answers.num_tasks, max_size=answers.num_tasks)
+    gold = draw(st.none() | all_tasks)
+    return answers, None if gold is None else np.array(gold, np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
+from crowdfm_core.methods import bcc
 from crowdfm_core.methods.answers import Answers
 from crowdfm_core.methods.bcc import EBCC_SUBTYPES, ebcc, ibcc
 from crowdfm_core.methods.bwa import bwa
@@ -104,8 +106,12 @@ def test_ibcc_equals_the_plain_equations(answers: Answers, iterations: int) -> N
 
 
 @graphs
-def test_ebcc_equals_the_plain_equations_and_keeps_the_best_start(answers: Answers) -> None:
-    """Three starts from one stream of draws; the plain route has its own lower bound."""
+def test_ebcc_equals_the_plain_equations_and_keeps_the_best_start(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three starts from one stream of draws; the plain route has its own lower bound and never
+    leaves a subtype out."""
+    monkeypatch.setattr(bcc, "_DROPPED_SHARE", 0.0)
     rng = np.random.default_rng(9)
     shares = vote_shares(answers)
     plain = []
@@ -118,6 +124,29 @@ def test_ebcc_equals_the_plain_equations_and_keeps_the_best_start(answers: Answe
     np.testing.assert_allclose(probabilities_of(result), best, atol=1e-7)
     others = [np.abs(best - posterior).max() for posterior, _ in plain]
     assert sorted(others)[1] > 1e-5, "the starts should differ, or the choice is not tested"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_subtypes_left_out_of_ebcc_are_not_missed(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same labels as with all subtypes to the end, and nearly the same probabilities."""
+    answers = answers_of(drawn("dawid_skene", options=4, tasks=600, answers=8, seed=seed))
+    states: list[int] = []
+    expect_states = bcc.expect_states
+
+    def counting(*arguments: Any) -> float:
+        states.append(len(arguments[4]))
+        return float(expect_states(*arguments))
+
+    monkeypatch.setattr(bcc, "expect_states", counting)
+    fast = ebcc(answers, seed=seed)
+    assert states[-1] < states[0] / 3, "most subtypes should have been left out"
+    monkeypatch.setattr(bcc, "_DROPPED_SHARE", 0.0)
+    full = ebcc(answers, seed=seed)
+    np.testing.assert_array_equal(fast.label, full.label)
+    np.testing.assert_allclose(probabilities_of(fast), probabilities_of(full), atol=1e-3)
+    np.testing.assert_allclose(fast.worker_score, full.worker_score, atol=1e-3)
 
 
 def test_lower_bound_of_bcc_never_falls() -> None:

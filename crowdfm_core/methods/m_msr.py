@@ -55,9 +55,9 @@ def m_msr(
         start, other, np.abs(covariance), filtered, tasks, max_iterations, tolerance
     )
     skill = size * _signs(start, other, np.sign(covariance))
-    skill[~linked] = skill[linked].mean()
     margin = 1.0 / np.sqrt(tasks)
     skill = np.clip(skill, -1.0 / (options - 1.0) + margin, 1.0 - margin)
+    skill[~linked] = skill[linked].mean()
     accuracy = (skill * (options - 1.0) + 1.0) / options
     weight = np.log(accuracy * (options - 1.0) / (1.0 - accuracy))
     return MethodResult.of(
@@ -171,7 +171,7 @@ def _complete(start, other, size, filtered, tasks, max_iterations, tolerance):  
         du, dv = u - u_before, v - v_before
         moved = (du @ du) * (v @ v) + (u_before @ u_before) * (dv @ dv)
         moved += 2.0 * (du @ u_before) * (v @ dv)
-        converged = moved < tolerance * tolerance
+        converged = np.sqrt(max(moved, 0.0)) < tolerance
     scale = np.sqrt(np.sqrt((u @ u) / max(v @ v, _SMALLEST)))
     return u / max(scale, _SMALLEST), iterations, converged
 

@@ -57,6 +57,13 @@ def drawn(
     return crowd
 
 
+def rows_of(answers: Answers) -> list[tuple[int, int, int]]:
+    """(task, worker, option) of every annotation, in order."""
+    ordered = answers.in_order()
+    columns = (ordered.task_index, ordered.worker_index, ordered.option_index)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
 def frame_of(answers: Answers) -> pd.DataFrame:
     """The columns that Crowd-Kit expects."""
     return pd.DataFrame(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from crowdfm_core.methods import bcc
+from crowdfm_core.methods import bcc, loops
 from crowdfm_core.methods.answers import Answers
 from crowdfm_core.methods.bcc import EBCC_SUBTYPES, ebcc, ibcc
 from crowdfm_core.methods.bwa import bwa
@@ -27,22 +27,11 @@ from tests.core.crowds_for_methods import (
     drawn,
     frame_of,
     probabilities_of,
+    rows_of,
 )
 
 SMALL = answers_of(drawn("dawid_skene", tasks=25, seed=2))
 graphs = pytest.mark.parametrize("answers", [TINY, SMALL])
-
-
-def rows_of(answers: Answers) -> list[tuple[int, int, int]]:
-    ordered = answers.in_order()
-    return list(
-        zip(
-            ordered.task_index.tolist(),
-            ordered.worker_index.tolist(),
-            ordered.option_index.tolist(),
-            strict=True,
-        )
-    )
 
 
 def log_beta(alpha: np.ndarray) -> float:
@@ -133,11 +122,10 @@ def test_subtypes_left_out_of_ebcc_are_not_missed(
     """The same labels as with all subtypes to the end, and nearly the same probabilities."""
     answers = answers_of(drawn("dawid_skene", options=4, tasks=600, answers=8, seed=seed))
     states: list[int] = []
-    expect_states = bcc.expect_states
 
     def counting(*arguments: Any) -> float:
         states.append(len(arguments[4]))
-        return float(expect_states(*arguments))
+        return float(loops.expect_states(*arguments))
 
     monkeypatch.setattr(bcc, "expect_states", counting)
     fast = ebcc(answers, seed=seed)

@@ -85,13 +85,15 @@ def _step_of_workers(
 def _step_of_tasks(answers: Answers, right: Floats, ability: Floats, log_inverse: Floats) -> Floats:
     """One step towards the maximum of Q in every log inverse difficulty.
 
-    The curvature leaves out the term with (right - sigmoid), which can have either sign.
+    The curvature has two terms. The second, -(right - sigmoid) logit, can have either sign; answers
+    where it is negative leave it out, so that no step overshoots and comes back for ever.
     """
     logit = _logit(answers, ability, log_inverse)
     sigmoid = _sigmoid(logit)
-    slope = answers.sum_per_task((right - sigmoid) * logit)
-    slope -= log_inverse - _MEAN_LOG_INVERSE_DIFFICULTY
-    curvature = answers.sum_per_task(sigmoid * (1.0 - sigmoid) * logit**2) + 1.0
+    slope_of_answer = (right - sigmoid) * logit
+    slope = answers.sum_per_task(slope_of_answer) - (log_inverse - _MEAN_LOG_INVERSE_DIFFICULTY)
+    curvature_of_answer = sigmoid * (1.0 - sigmoid) * logit**2 + np.maximum(-slope_of_answer, 0.0)
+    curvature = answers.sum_per_task(curvature_of_answer) + 1.0
     return log_inverse + np.clip(slope / curvature, -_LARGEST_STEP, _LARGEST_STEP)
 
 

@@ -19,8 +19,12 @@ _COMMANDS = {
     "nightly": ("jobs.nightly", "main", "label a lake of annotations into Delta tables (Spark)"),
     "score": ("jobs.cli", "score", "label one file, without Spark and without configuration"),
     "sql": ("jobs.sql_command", "main", "show the rows of one query over Delta tables (Spark)"),
-    "demo-lake": ("jobs.cli", "demo_lake", "write a synthetic lake to try the nightly job on"),
-    "simulate": ("crowdfm_core.simulation_checks.commands", "main", "check the simulator"),
+    "demo-lake": (
+        "jobs.cli",
+        "write_demo_lake",
+        "write a small synthetic lake to try the job on",
+    ),
+    "simulate": ("jobs.simulate", "main", "write a synthetic lake, or check the simulator"),
     "evaluate": ("crowdfm_core.evaluation.command", "main", "accuracy on data sets with truth"),
     "methods": ("crowdfm_core.methods.command", "main", "list the methods, papers and results"),
     "pretrain": ("crowdfm_core.pretraining.__main__", "main", "train frozen weights (needs torch)"),
@@ -89,7 +93,7 @@ def score(arguments: Sequence[str]) -> int:
     return 0
 
 
-def demo_lake(arguments: Sequence[str]) -> int:
+def write_demo_lake(arguments: Sequence[str]) -> int:
     """Write the demo lake of jobs/demo.py as Delta tables."""
     parser = argparse.ArgumentParser(
         prog="crowdfm demo-lake",
@@ -100,9 +104,13 @@ def demo_lake(arguments: Sequence[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace a lake that is there")
     chosen = parser.parse_args(arguments)
 
-    from jobs.demo import write_demo_lake
+    from crowdfm_core.config import SparkConfig
+    from jobs.demo import demo_lake
+    from jobs.lake import write_lake
+    from jobs.session import make_session
 
-    print(write_demo_lake(chosen.out, seed=chosen.seed, overwrite=chosen.overwrite))
+    spark = make_session(SparkConfig(master="local[*]", app_name="crowdfm-demo-lake"))
+    print(write_lake(spark, demo_lake(chosen.seed), chosen.out, overwrite=chosen.overwrite))
     return 0
 
 

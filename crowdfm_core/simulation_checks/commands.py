@@ -1,4 +1,4 @@
-"""Command line of the simulator's checks: `crowdfm simulate resemblance|worlds --help`."""
+"""Commands that check the simulator: `crowdfm simulate resemblance|worlds --help`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from crowdfm_core.errors import ConfigError, InputError
 
-__all__ = ["main"]
+__all__ = ["add_commands"]
 
 _T = TypeVar("_T")
 
@@ -21,17 +21,9 @@ _RECIPES = Path(__file__).parents[2] / "conf" / "pretraining"
 _DEFAULT_RECIPES = ("paper", "uniform", "rich")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0. Raises CrowdFMError with one message for errors of the user's."""
-    arguments = _parser().parse_args(argv)
-    arguments.run_command(arguments)
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="crowdfm simulate", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `resemblance` and `worlds`; each sets run_command, a function of the arguments, which
+    raises CrowdFMError with one message for errors of the user's."""
     resemblance = commands.add_parser(
         "resemblance",
         help="distances between synthetic crowds and real sets",
@@ -83,7 +75,6 @@ def _parser() -> argparse.ArgumentParser:
         "--json", type=Path, metavar="FILE", help="file for one JSON line per world and method"
     )
     worlds.set_defaults(run_command=_worlds)
-    return parser
 
 
 def _resemblance(arguments: argparse.Namespace) -> None:

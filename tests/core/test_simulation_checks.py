@@ -329,7 +329,7 @@ def test_command_names_the_known_recipes(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_command_refuses_a_broken_recipe(tmp_path: Path) -> None:
-    from crowdfm_core.simulation_checks.commands import main as simulate
+    from jobs.simulate import main as simulate
 
     (tmp_path / "broken.yaml").write_text("name: x\nmechanisms: []\n")
     with pytest.raises(ConfigError, match="one or more with distinct names"):

@@ -21,7 +21,6 @@ from crowdfm_core.simulation_checks.classical_worlds import (
     WORKERS,
     WORLDS,
 )
-from crowdfm_core.simulation_checks.commands import main as simulate
 from crowdfm_core.simulation_checks.world_results import (
     Cell,
     Difference,
@@ -32,6 +31,7 @@ from crowdfm_core.simulation_checks.world_results import (
 )
 from crowdfm_core.weights import load_weights
 from jobs.cli import main
+from jobs.simulate import main as simulate
 
 CELLS = [(name, k, n) for name in WORLDS for k in OPTIONS for n in ANSWERS_PER_TASK]
 

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from crowdfm_core.methods.registry import CROWDFM, METHODS
+from crowdfm_core.methods.registry import CROWDFM, METHODS, Method, MethodDescription
 
 __all__ = ["main"]
 
@@ -21,11 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.json:
             sys.stdout.write(json.dumps(record) + "\n")
         else:
-            name, paper, probabilities, score = record.values()
-            sys.stdout.write(
-                f"{name}\n    paper: {paper}\n    probabilities: {probabilities}\n"
-                f"    worker score: {score}\n"
-            )
+            lines = (f"    {key.replace('_', ' ')}: {value}" for key, value in record.items())
+            sys.stdout.write("\n".join([record["name"], *list(lines)[1:]]) + "\n")
     return 0
 
 
@@ -36,6 +33,12 @@ def _records() -> list[dict[str, str]]:
             "paper": described.paper,
             "probabilities": described.probabilities,
             "worker_score": described.worker_score,
+            "gold": _of_gold(described),
+            "undefined_on": (isinstance(described, Method) and described.undefined_on) or "nothing",
         }
         for described in (CROWDFM, *METHODS.values())
     ]
+
+
+def _of_gold(described: MethodDescription) -> str:
+    return "used" if isinstance(described, Method) and described.uses_gold else "ignored"

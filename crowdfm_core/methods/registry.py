@@ -230,7 +230,7 @@ METHODS: dict[str, Method] = {
             numbers=without_matrices,
             run=gold_majority_vote,
             uses_gold=True,
-            undefined_on="no annotation of a gold task",
+            undefined_on="projects without an annotation of a gold task",
         ),
         Method(
             name="plantnet",
@@ -250,7 +250,7 @@ METHODS: dict[str, Method] = {
             numbers=without_matrices,
             run=kos,
             uses_seed=True,
-            undefined_on="other than two options",
+            undefined_on="projects with other than two options",
         ),
         Method(
             name="m_msr",
@@ -260,7 +260,7 @@ METHODS: dict[str, Method] = {
             worker_score="accuracy, 0 to 1",
             numbers=with_pairs,
             run=m_msr,
-            undefined_on="one option, fewer than two tasks, or no two workers who share a task",
+            undefined_on="projects with one option, with one task, or whose workers share no task",
         ),
     )
 }

@@ -14,9 +14,19 @@ def test_json_lists_every_method_with_paper_and_results(capsys: pytest.CaptureFi
     assert main(["--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["name"] for row in rows] == ["crowdfm", *METHODS]
-    assert all(
-        row[key] for row in rows for key in ("name", "paper", "probabilities", "worker_score")
-    )
+    assert all(all(row.values()) for row in rows)
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["kos"] == {
+        "name": "kos",
+        "paper": "Karger, Oh and Shah, NIPS 2011",
+        "probabilities": "none",
+        "worker_score": "mean agreement with messages, on the real line",
+        "gold": "ignored",
+        "undefined_on": "projects with other than two options",
+    }
+    assert {row["name"] for row in rows if row["gold"] == "used"} == {
+        name for name, method in METHODS.items() if method.uses_gold
+    }
 
 
 def test_text_names_every_method_and_paper(capsys: pytest.CaptureFixture[str]) -> None:

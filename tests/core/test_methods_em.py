@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from crowdkit.aggregation import GLAD, DawidSkene, MajorityVote, OneCoinDawidSkene
+from scipy import special
 
 from crowdfm_core.methods.answers import Answers
 from crowdfm_core.methods.dawid_skene import dawid_skene, one_coin_dawid_skene
+from crowdfm_core.methods.dawid_skene_clustered import dawid_skene_clustered
 from crowdfm_core.methods.glad import glad
 from crowdfm_core.methods.majority_vote import count_votes, majority_vote
 from crowdfm_core.simulation_checks.world_results import answers_of
@@ -112,6 +114,68 @@ def test_dawid_skene_equals_the_plain_equations(iterations: int) -> None:
     np.testing.assert_allclose(
         probabilities_of(result), plain_dawid_skene(TINY, iterations), atol=1e-7
     )
+
+
+def plain_clustered(answers: Answers, iterations: int) -> tuple[np.ndarray, list[float]]:
+    """Mean-field posteriors by one large einsum over the answers as a dense 0/1 array.
+
+    Returns the posteriors of the options, and the lower bound after each iteration.
+    """
+    tasks, workers, options = answers.num_tasks, answers.num_workers, answers.num_options
+    said = np.zeros((tasks, workers, options))
+    np.add.at(said, (answers.task_index, answers.worker_index, answers.option_index), 1.0)
+    theta = said.sum(axis=1) / said.sum(axis=(1, 2))[:, None]
+
+    def rates(counts: np.ndarray) -> np.ndarray:  # over the last axis, the answer
+        counts = np.maximum(counts, 1e-10)
+        return np.asarray(counts / counts.sum(axis=-1, keepdims=True))
+
+    own = rates(np.einsum("tk,two->wko", theta, said))
+    ranked = sorted(range(workers), key=lambda w: -round(np.linalg.norm(own[w], "nuc"), 9))
+    phi = np.zeros((workers, 2))
+    for group, members in enumerate((ranked[: (workers + 1) // 2], ranked[(workers + 1) // 2 :])):
+        phi[members, group] = 1.0
+    log_rate = np.log(np.stack([own[phi[:, g] == 1.0].mean(axis=0) for g in range(2)]))
+    rho, tau = theta.mean(axis=0), phi.mean(axis=0)
+    bounds = []
+    for _ in range(iterations):
+        scores = np.einsum("two,wg,gko->tk", said, phi, log_rate) + np.log(rho)
+        theta = np.exp(scores - scores.max(axis=1, keepdims=True))
+        theta /= theta.sum(axis=1, keepdims=True)
+        scores = np.einsum("two,tk,gko->wg", said, theta, log_rate) + np.log(tau)
+        phi = np.exp(scores - scores.max(axis=1, keepdims=True))
+        phi /= phi.sum(axis=1, keepdims=True)
+        log_rate = np.log(rates(np.einsum("two,tk,wg->gko", said, theta, phi)))
+        rho, tau = theta.mean(axis=0), np.maximum(phi.mean(axis=0), 1e-10)
+        bound = np.einsum("two,tk,wg,gko->", said, theta, phi, log_rate)
+        bound += (theta @ np.log(rho)).sum() + (phi @ np.log(tau)).sum()
+        bounds.append(float(bound + special.entr(theta).sum() + special.entr(phi).sum()))
+    return theta, bounds
+
+
+@worlds
+@pytest.mark.parametrize("iterations", [1, 6])
+def test_clustered_dawid_skene_equals_the_plain_equations(world: str, iterations: int) -> None:
+    answers = answers_of(drawn(world, options=3, tasks=60))
+    result = dawid_skene_clustered(answers, max_iterations=iterations, tolerance=-np.inf)
+    expected, bounds = plain_clustered(answers, iterations)
+    np.testing.assert_allclose(probabilities_of(result), expected, atol=1e-8)
+    assert (np.diff(bounds) > -1e-8).all()
+
+
+def test_clustered_dawid_skene_finds_two_groups() -> None:
+    """Half of the workers name the option after the true one. One answer is little, but a group's
+    hundreds are not: with 3 answers a worker, only the groups can be told apart."""
+    rng = np.random.default_rng(1)
+    truth = rng.choice(3, 600, p=[0.6, 0.3, 0.1])
+    task = np.repeat(np.arange(600, dtype=np.int32), 4)
+    worker = rng.permutation(np.repeat(np.arange(800, dtype=np.int32), 3))
+    off = np.where(worker % 4 == 0, 1, 0)
+    option = ((truth[task] + np.where(rng.random(len(task)) < 0.85, off, 2)) % 3).astype(np.int32)
+    answers = Answers(task, worker, option, 600, 800, 3)
+    labels = dawid_skene_clustered(answers).label
+    assert (labels == truth).mean() > (dawid_skene(answers).label == truth).mean() + 0.02
+    assert (labels == truth).mean() > (majority_vote(answers).label == truth).mean() + 0.02
 
 
 def test_glad_reaches_a_stationary_point_of_the_posterior() -> None:

@@ -46,10 +46,13 @@ class AggregatedBatch:
     """Results of a batch; those of a project with a problem are without meaning.
 
     In `scored` difficulty and ability are NaN, and so are probability, entropy and
-    expected_accuracy where the method has no probabilities; then no option is listed.
+    expected_accuracy where the method has no probabilities; then no option is listed. What stands
+    for the label of a task without one, on which the method abstains, is the most probable option;
+    agreement_with_aggregate is of the answers to tasks with a label, NaN without any.
     """
 
     scored: ScoredBatch
+    has_label: npt.NDArray[np.bool_]  # [T]
     worker_score: Floats  # [W]
     fits: list[ProjectFit]  # [P]
 
@@ -95,10 +98,18 @@ def aggregate_batch(
         np.zeros(1, np.int32),
         top_offsets,
     )
-    num_annotations = np.bincount(batch.worker_index, minlength=batch.num_workers)
+    has_label = np.concatenate([result.label >= 0 for result in results])
+    is_counted = has_label[batch.task_index]
+    agrees = is_counted & (batch.option_index == label[batch.task_index])
 
-    def mean_per_worker(values: npt.NDArray[Any]) -> Floats:
-        return np.bincount(batch.worker_index, values, batch.num_workers) / num_annotations
+    def per_worker(values: npt.NDArray[Any]) -> Floats:
+        total: Floats = np.bincount(batch.worker_index, values, batch.num_workers).astype(float)
+        return total
+
+    num_annotations = np.bincount(batch.worker_index, minlength=batch.num_workers)
+    num_counted = per_worker(is_counted)
+    agreement = np.full(batch.num_workers, np.nan)
+    np.divide(per_worker(agrees), num_counted, out=agreement, where=num_counted > 0)
 
     return AggregatedBatch(
         scored=ScoredBatch(
@@ -112,10 +123,12 @@ def aggregate_batch(
             top_option_index=top,
             top_probability=top_p,
             ability=np.full(batch.num_workers, np.nan),
-            expected_accuracy=mean_per_worker(np.concatenate([result.own for result in results])),
-            agreement_with_aggregate=mean_per_worker(batch.option_index == label[batch.task_index]),
+            expected_accuracy=per_worker(np.concatenate([result.own for result in results]))
+            / num_annotations,
+            agreement_with_aggregate=agreement,
             num_annotations=num_annotations,
         ),
+        has_label=has_label,
         worker_score=np.concatenate([result.worker_score for result in results]),
         fits=[result.fit for result in results],
     )

@@ -22,8 +22,8 @@ from udfs.groups import whole_groups
 
 __all__ = ["METHOD_SCHEMA", "aggregate_projects"]
 
-# Grain: one task (worker_id null), one worker (task_id null), or one project (both null) with what
-# became of it: iterations, converged, and problem (null unless it has no tasks and workers here).
+# Grain: one task with a label (worker_id null), one worker (task_id null), or one project (both
+# null) with what became of it: iterations, converged, problem (null unless it has no other rows).
 METHOD_SCHEMA = (
     f"{SCORE_SCHEMA}, score double, iterations bigint, converged boolean, problem string"
 )
@@ -63,8 +63,10 @@ def _tables(decoded: DecodedBatch, aggregated: AggregatedBatch) -> Iterator[pa.T
     task_project = batch.task_project
     worker_project = task_project[batch.task_index[decoded.worker_row]]
     tasks = _nan_to_null(task_rows(decoded, aggregated.scored), "probability", "entropy")
-    yield _extended(tasks).filter(pa.array(is_good[task_project]))
-    workers = _nan_to_null(worker_rows(decoded, aggregated.scored), "expected_accuracy")
+    yield _extended(tasks).filter(pa.array(is_good[task_project] & aggregated.has_label))
+    workers = _nan_to_null(
+        worker_rows(decoded, aggregated.scored), "expected_accuracy", "agreement"
+    )
     scores = pa.array(aggregated.worker_score, from_pandas=True)
     yield _extended(workers, score=scores).filter(pa.array(is_good[worker_project]))
     yield _extended(

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 __all__ = ["run_sql"]
 
 
-def run_sql(name: str, args: dict[str, Any] | None = None, **frames: DataFrame) -> DataFrame:
-    """Run jobs/sql/NAME.sql over `frames` ({name} in the text) and values (:name)."""
+def run_sql(
+    name: str, values: Mapping[str, int | float | str] | None = None, **frames: DataFrame
+) -> DataFrame:
+    """Run jobs/sql/NAME.sql over `frames` and `values`, {name} each in the text.
+
+    Spark's own formatter makes literals of the values: its named parameters do not get through the
+    parser of Delta's session extension.
+    """
     spark = next(iter(frames.values())).sparkSession
-    return spark.sql(_text(name), args or {}, **frames)
+    # Spark makes a view of each frame and drops it, and a frame whose view is dropped is no longer
+    # persisted: a filter that keeps all rows takes its place.
+    views = {key: frame.where(F.lit(True)) for key, frame in frames.items()}
+    named: dict[str, Any] = {**views, **(values or {})}
+    return spark.sql(_text(name), **named)
 
 
 @cache

@@ -125,6 +125,16 @@ def test_method_without_probabilities_gives_labels_alone(monkeypatch: pytest.Mon
     assert np.isfinite(scored.agreement_with_aggregate).all()
 
 
+def test_tasks_on_which_a_method_abstains_have_no_label_and_count_for_no_agreement() -> None:
+    # (task, worker, option): consensus, none, a single answer.
+    rows = [(0, 0, 1), (0, 1, 1), (0, 2, 0), (1, 0, 0), (1, 3, 1), (2, 3, 1)]
+    found = aggregate_batch("twothird", batch_of({"p": answers_from(rows, 2)}), max_probabilities=5)
+    assert found.has_label.tolist() == [True, False, False]
+    assert found.scored.agreement_with_aggregate[:3].tolist() == [1.0, 1.0, 0.0]
+    assert np.isnan(found.scored.agreement_with_aggregate[3])
+    np.testing.assert_allclose(found.scored.expected_accuracy[3], (1 / 2 + 1) / 2)
+
+
 def test_mixed_projects_are_refused() -> None:
     batch = batch_of(PROJECTS)
     mixed = replace(batch, task_index=batch.task_index[::-1].copy())

@@ -98,6 +98,14 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
         )
 
 
+def test_labels_stay_persisted_while_queries_read_them(spark: SparkSession) -> None:
+    annotations = spark.createDataFrame([("p", "t", "w", "a", "c")], SCHEMA)
+    labels = majority_vote_labels(annotations).persist()
+    majority_vote_workers(annotations, labels)
+    assert labels.storageLevel.useMemory
+    labels.unpersist()
+
+
 def test_keep_most_probable_cuts_the_map(spark: SparkSession) -> None:
     rows = [("p", "t", str(worker), label, "c") for worker, label in enumerate("aaabbc")]
     labels = keep_most_probable(majority_vote_labels(spark.createDataFrame(rows, SCHEMA)), 2)

@@ -44,6 +44,10 @@ test-gpu: $(VENV)/.test-ready  ## Only the tests that need a GPU; skipped withou
 bench: $(VENV)/.test-ready  ## Measure speed, one JSON line each; ARGS="kernel_senti default_senti"
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: bench-lake
+bench-lake: $(VENV)/.test-ready  ## Measure the nightly job on drawn lakes; ARGS=senti, 1m, 10m, 100m
+	@$(BIN)/python -m tests.bench.lake_benchmark $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev-ready  ## Check style and format
 	$(BIN)/ruff check .

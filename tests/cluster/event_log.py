@@ -1,4 +1,4 @@
-"""What Spark's event log says about stages: their resource profile and where their tasks ran."""
+"""What Spark's event log says: resource profiles of stages, where tasks ran, what they moved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULT_PROFILE", "Stage", "read_stages", "task_requests"]
+__all__ = [
+    "DEFAULT_PROFILE",
+    "Stage",
+    "TaskTotals",
+    "read_stages",
+    "read_tasks",
+    "task_requests",
+    "task_totals",
+]
 
 DEFAULT_PROFILE = 0  # id of the profile that is made from the configuration
 
@@ -19,6 +27,20 @@ class Stage:
     stage_id: int
     profile_id: int
     executors: frozenset[str]
+
+
+@dataclass(frozen=True)
+class TaskTotals:
+    """Sums over tasks; times are those of the executors, Python workers' among the run time."""
+
+    tasks: int
+    run_seconds: float
+    cpu_seconds: float  # of the JVM's task threads
+    gc_seconds: float
+    shuffle_bytes_written: int
+    spilled_bytes: int  # on disk
+    input_bytes: int
+    output_bytes: int
 
 
 def _read_events(folder: Path) -> list[dict[str, Any]]:
@@ -55,3 +77,40 @@ def task_requests(folder: Path) -> dict[int, dict[str, float]]:
         for event in _read_events(folder)
         if event["Event"] == "SparkListenerResourceProfileAdded"
     }
+
+
+def read_tasks(folder: Path) -> list[dict[str, Any]]:
+    """What the log says of every ended task that has metrics, in order of their ends."""
+    return [
+        event
+        for event in _read_events(folder)
+        if event["Event"] == "SparkListenerTaskEnd" and event.get("Task Metrics")
+    ]
+
+
+def task_totals(
+    tasks: list[dict[str, Any]], *, start: float = float("-inf"), end: float = float("inf")
+) -> TaskTotals:
+    """Sum over the tasks that were launched from `start` to before `end`, in epoch seconds."""
+    found = [
+        task["Task Metrics"]
+        for task in tasks
+        if start <= task["Task Info"]["Launch Time"] / 1e3 < end
+    ]
+
+    def total(*path: str) -> int:
+        values: list[Any] = found
+        for name in path:
+            values = [value[name] for value in values]
+        return sum(values)
+
+    return TaskTotals(
+        tasks=len(found),
+        run_seconds=total("Executor Run Time") / 1e3,
+        cpu_seconds=total("Executor CPU Time") / 1e9,
+        gc_seconds=total("JVM GC Time") / 1e3,
+        shuffle_bytes_written=total("Shuffle Write Metrics", "Shuffle Bytes Written"),
+        spilled_bytes=total("Disk Bytes Spilled"),
+        input_bytes=total("Input Metrics", "Bytes Read"),
+        output_bytes=total("Output Metrics", "Bytes Written"),
+    )

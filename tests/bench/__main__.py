@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tests.bench.harness import Result
+from tests.bench.harness import Result, publish
 from tests.bench.kernel_benchmark import kernel_senti
 from tests.bench.method_benchmarks import dawid_skene_senti, majority_vote_senti
 from tests.bench.scorer_benchmarks import default_senti, scaling, small_graphs
@@ -36,23 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen benchmarks; 1 if a result is not correct."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("name", nargs="*", help=f"of {', '.join(_BENCHMARKS)} (default: all)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the lines here as well")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the lines to a file, too")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="picture of `scaling`")
     chosen = parser.parse_args(arguments)
     unknown = sorted(set(chosen.name) - set(_BENCHMARKS))
     if unknown:
         parser.error(f"expected names of {', '.join(_BENCHMARKS)}, got {', '.join(unknown)}")
     benchmarks = _BENCHMARKS | {"scaling": partial(scaling, plot=chosen.plot)}
-    lines, correct = [], True
-    for name in chosen.name or _BENCHMARKS:
-        result = benchmarks[name]()
-        lines.append(result.line())
-        correct &= result.correct
-        sys.stdout.write(lines[-1] + "\n")
-        sys.stdout.flush()
-    if chosen.out is not None:
-        chosen.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return 0 if correct else 1
+    names = chosen.name or list(_BENCHMARKS)
+    return publish((benchmarks[name]() for name in names), chosen.out)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,15 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Result", "Timed", "alternate", "machine", "num_threads"]
+__all__ = ["Result", "Timed", "alternate", "machine", "num_threads", "publish"]
 
 _PACKAGES = ("numpy", "numba", "torch", "crowd-kit", "pyspark", "delta-spark")
 
@@ -54,6 +55,20 @@ class Timed:
     def ratio(self) -> float:
         """How many times faster ours is."""
         return self.other / self.ours
+
+
+def publish(results: Iterable[Result], out: Path | None) -> int:
+    """Print each result as soon as it is there, and write all of them to `out`; returns the exit
+    code: 1 if one of them is not correct."""
+    lines, code = [], 0
+    for result in results:
+        code |= not result.correct
+        lines.append(result.line() + "\n")
+        sys.stdout.write(lines[-1])
+        sys.stdout.flush()
+        if out is not None:
+            out.write_text("".join(lines), encoding="utf-8")
+    return code
 
 
 def alternate(ours: Callable[[], Any], other: Callable[[], Any], *, repeats: int) -> Timed:

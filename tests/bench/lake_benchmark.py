@@ -21,7 +21,7 @@ import yaml
 
 from crowdfm_core.simulation.lake import LakeSizes, draw_plans
 from tests.bench.crowds import SENTI
-from tests.bench.harness import Result
+from tests.bench.harness import Result, publish
 from tests.bench.process_tree import Watched, watch
 from tests.cluster.event_log import read_tasks, task_totals
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.lake_benchmark")
     parser.add_argument("size", nargs="*", help=f"of {', '.join(LAKES)} (default: senti 10m)")
     parser.add_argument("--folder", type=Path, default=Path("data/bench"), help="for lakes, tables")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="add the lines to this file, too")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the lines to a file, too")
     parser.add_argument("--driver-memory", default="8g", help="of the Java process")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="of the nightly job"
@@ -60,19 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = sorted(set(chosen.size) - set(LAKES))
     if unknown:
         parser.error(f"expected sizes of {', '.join(LAKES)}, got {', '.join(unknown)}")
-    correct = True
-    for size in chosen.size or _DEFAULT:
-        result = _measure(
+    results = (
+        _measure(
             size, chosen.folder / size, driver_memory=chosen.driver_memory, settings=chosen.set
         )
-        correct &= result.correct
-        line = result.line() + "\n"
-        sys.stdout.write(line)
-        sys.stdout.flush()
-        if chosen.out is not None:
-            with chosen.out.open("a", encoding="utf-8") as lines:
-                lines.write(line)
-    return 0 if correct else 1
+        for size in chosen.size or _DEFAULT
+    )
+    return publish(results, chosen.out)
 
 
 def _measure(size: str, folder: Path, *, driver_memory: str, settings: Sequence[str]) -> Result:

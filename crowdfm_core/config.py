@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 
@@ -20,6 +20,8 @@ from crowdfm_core.typed_mapping import build, plain_values
 
 __all__ = [
     "ColumnMapping",
+    "GoldColumns",
+    "GoldConfig",
     "GpuConfig",
     "InputConfig",
     "JobConfig",
@@ -27,11 +29,23 @@ __all__ = [
     "ModelConfig",
     "OutputConfig",
     "ScoringConfig",
+    "SourceConfig",
     "SparkConfig",
     "load_config",
 ]
 
 _METHODS = (CROWDFM.name, *METHODS)
+# Methods that Spark SQL can run as well (jobs/steps/methods_sql.py).
+_IN_SQL = (
+    "dawid_skene",
+    "iwmv",
+    "naive_soft",
+    "one_coin_dawid_skene",
+    "pm",
+    "twothird",
+    "wawa",
+    "zero_based_skill",
+)
 
 
 @dataclass(frozen=True)
@@ -45,27 +59,55 @@ class ColumnMapping:
     annotated_at: str | None = None
 
     def __post_init__(self) -> None:
-        named = [name for name in asdict(self).values() if name is not None]
-        repeated = sorted({name for name in named if named.count(name) > 1})
-        if repeated:
-            problem = f"expected a different column for each, got {', '.join(repeated)} repeatedly"
-            raise ConfigError([problem], where="columns")
+        _expect_different(self)
 
 
 @dataclass(frozen=True)
-class InputConfig:
-    """Where annotations are read: exactly one of path and table (catalog.schema.name)."""
+class GoldColumns:
+    """Columns of the gold table; without project_id all rows belong to `default_project`."""
+
+    task_id: str = "task"
+    true_label: str = "true_label"
+    project_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _expect_different(self)
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where rows are read: exactly one of path and table (catalog.schema.name)."""
+
+    key: ClassVar[str]  # of the configuration
 
     path: str | None = None
     table: str | None = None
     format: Literal["delta", "parquet", "csv", "json"] = "delta"
-    columns: ColumnMapping = field(default_factory=ColumnMapping)
+    columns: ColumnMapping | GoldColumns = field(default_factory=ColumnMapping)
     default_project: str = "default"
-    source: str = "lake"  # value of annotations.source
     options: dict[str, str] = field(default_factory=dict)  # of Spark's reader
 
     def __post_init__(self) -> None:
         _expect_one(path=self.path, table=self.table)
+
+
+@dataclass(frozen=True)
+class InputConfig(SourceConfig):
+    """Where annotations are read."""
+
+    key: ClassVar[str] = "input"
+
+    columns: ColumnMapping = field(default_factory=ColumnMapping)
+    source: str = "lake"  # value of annotations.source
+
+
+@dataclass(frozen=True)
+class GoldConfig(SourceConfig):
+    """Where known truth of some tasks is read."""
+
+    key: ClassVar[str] = "gold"
+
+    columns: GoldColumns = field(default_factory=GoldColumns)
 
 
 @dataclass(frozen=True)
@@ -151,13 +193,21 @@ class LoggingConfig:
 class JobConfig:
     """Everything that one nightly run depends on, apart from its input.
 
-    methods: any of `crowdfm methods`; each writes labels and worker scores of all projects.
+    methods: any of `crowdfm methods`; each writes labels and worker scores of all projects. The
+    first is the reference: quality tables judge tasks and workers by its labels.
+    quality: whether tables of quality and thresholds are made; with gold they say how often labels
+    are right.
+    engines: method -> arrays (the default, which is faster) or sql, with the same results, for
+    lakes with a project that is too large for the memory of one process.
     """
 
     input: InputConfig
     output: OutputConfig
+    gold: GoldConfig | None = None
     duplicates: Literal["latest", "first", "reject"] = "latest"
     methods: tuple[str, ...] = ("crowdfm", "majority_vote")
+    quality: bool = True
+    engines: dict[str, Literal["arrays", "sql"]] = field(default_factory=dict)
     model: ModelConfig = field(default_factory=ModelConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     spark: SparkConfig = field(default_factory=SparkConfig)
@@ -168,6 +218,10 @@ class JobConfig:
         if unknown or not self.methods or len(set(self.methods)) < len(self.methods):
             known = ", ".join(_METHODS)
             problem = f"methods: expected distinct ones of {known}, got {list(self.methods)}"
+            raise ConfigError([problem], where="configuration")
+        unknown = [method for method in self.engines if method not in _IN_SQL]
+        if unknown:
+            problem = f"engines: expected some of {', '.join(_IN_SQL)}, got {', '.join(unknown)}"
             raise ConfigError([problem], where="configuration")
 
     def to_mapping(self) -> dict[str, Any]:
@@ -215,6 +269,14 @@ def _apply(override: str, mapping: Any, problems: list[str]) -> None:
         mapping[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         problems.append(f"--set {override}: the value is not YAML: {error}")
+
+
+def _expect_different(columns: ColumnMapping | GoldColumns) -> None:
+    named = [name for name in asdict(columns).values() if name is not None]
+    repeated = sorted({name for name in named if named.count(name) > 1})
+    if repeated:
+        problem = f"expected a different column for each, got {', '.join(repeated)} repeatedly"
+        raise ConfigError([problem], where="columns")
 
 
 def _expect_one(**choices: str | None) -> None:

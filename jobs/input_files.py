@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
-from crowdfm_core.config import InputConfig
+from crowdfm_core.config import SourceConfig
 from crowdfm_core.errors import InputError
 from udfs.csv_lines import RECORD_SCHEMA, join_csv_lines
 from udfs.parquet_footers import FOOTER_SCHEMA, read_footers
@@ -46,7 +46,7 @@ class InputParts:
         return [name for name in names if name not in (MALFORMED, SOURCE_FILE)]
 
 
-def open_csv(spark: SparkSession, config: InputConfig) -> InputParts:
+def open_csv(spark: SparkSession, config: SourceConfig) -> InputParts:
     """Open CSV files, each by its own header line.
 
     Files in which every line is a record are read line by line, in splits. In the others, quoted
@@ -72,11 +72,12 @@ def open_csv(spark: SparkSession, config: InputConfig) -> InputParts:
         header = row["header"].rstrip("\r") if has_header else ""
         layouts.setdefault((header, row["joined"]), []).append(row["file"])
     if not layouts:
-        raise InputError(f"input {config.path}: expected CSV files, found no line of text")
+        raise InputError(f"{config.key} {config.path}: expected CSV files, found no line of text")
     if len(layouts) > _MAX_LAYOUTS:
         raise InputError(
-            f"input {config.path}: expected files with the same header line, found more than "
-            f"{_MAX_LAYOUTS} different ones; input.options header: 'false' reads files without any"
+            f"{config.key} {config.path}: expected files with the same header line, found more "
+            f"than {_MAX_LAYOUTS} different ones; {config.key}.options header: 'false' reads files "
+            "without any"
         )
     frames = []
     for (_, joined), paths in layouts.items():
@@ -135,7 +136,7 @@ def _parsed(records: DataFrame, schema: StructType, options: dict[str, str]) -> 
     return records.select(*columns, F.col("source_file").alias(SOURCE_FILE))
 
 
-def open_parquet(spark: SparkSession, config: InputConfig, wanted: Iterable[str]) -> InputParts:
+def open_parquet(spark: SparkSession, config: SourceConfig, wanted: Iterable[str]) -> InputParts:
     """Open Parquet files, in one part per combination of types of the `wanted` columns.
 
     Files without a sound footer are unreadable; executors look, one file at a time.
@@ -147,7 +148,9 @@ def open_parquet(spark: SparkSession, config: InputConfig, wanted: Iterable[str]
         kinds.setdefault(row["types"], []).append(row["path"])
     unreadable = kinds.pop(None, [])
     if unreadable and not kinds:
-        raise InputError(f"input {config.path}: none of its {len(unreadable)} files is readable")
+        raise InputError(
+            f"{config.key} {config.path}: none of its {len(unreadable)} files is readable"
+        )
     reader = spark.read.format("parquet").options(**config.options)
     if unreadable or len(kinds) > 1:
         # Named one by one, so that damage elsewhere is still an error and not ignored.
@@ -161,13 +164,13 @@ def open_parquet(spark: SparkSession, config: InputConfig, wanted: Iterable[str]
     return InputParts(with_file, tuple(unreadable))
 
 
-def list_files(spark: SparkSession, config: InputConfig) -> DataFrame:
+def list_files(spark: SparkSession, config: SourceConfig) -> DataFrame:
     """Return the files of the input but hidden ones (path, length, modificationTime, content)."""
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     return reader.load(config.path)
 
 
-def _base_path(config: InputConfig, paths: Iterable[str]) -> dict[str, str]:
+def _base_path(config: SourceConfig, paths: Iterable[str]) -> dict[str, str]:
     """Option that keeps the columns of folders such as project=cats when files are named."""
     root = config.path or ""
     below = [path.rpartition("/")[0].rpartition(root)[2] for path in paths]

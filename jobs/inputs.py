@@ -1,4 +1,4 @@
-"""Reads annotations from Delta, Parquet, CSV or JSON lines into one shape, everything as text."""
+"""Reads a source (Delta, Parquet, CSV or JSON lines) into one shape, everything as text."""
 
 from __future__ import annotations
 
@@ -11,37 +11,35 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType, StructType, TimestampType
 
-from crowdfm_core.config import InputConfig
+from crowdfm_core.config import SourceConfig
 from crowdfm_core.errors import InputError
 from jobs.input_files import MALFORMED, SOURCE_FILE, InputParts, list_files, open_csv, open_parquet
 from jobs.spark_errors import SPARK_ERRORS, reason_of
 
-__all__ = ["RAW_COLUMNS", "input_fingerprint", "input_version", "read_annotations"]
-
-RAW_COLUMNS = ("project_id", "task_id", "worker_id", "label", "annotated_at")
+__all__ = ["input_fingerprint", "input_version", "read_rows"]
 
 _TIME_TRAVEL = {"versionAsOf", "timestampAsOf"}
 
 
-def read_annotations(
-    spark: SparkSession, config: InputConfig, *, version: int | None = None
+def read_rows(
+    spark: SparkSession, config: SourceConfig, *, version: int | None = None
 ) -> DataFrame:
     """Return one row per input row; nothing is dropped and nothing is parsed yet.
 
-    Columns: project_id, task_id, worker_id, label, annotated_at (text, as they came; a floating
-    number without fraction loses its ".0"), raw_record (the whole row as JSON, or the text of a
+    Columns: the fields of config.columns, such as task_id (text, as they came; a floating number
+    without fraction loses its ".0"), raw_record (the whole row as JSON, or the text of a
     line that could not be parsed), read_problem (null, malformed_row or unreadable_file), and
     source_file (null for catalog tables). A Parquet file without a sound footer is one row.
     version: the Delta version to read, so that every pass over the input sees the same rows.
     Raises InputError when the table cannot be opened or a mapped column is not in it.
     """
-    where = config.path or config.table or ""
+    key, where = config.key, config.path or config.table or ""
     try:
         parts = _open(spark, config, version)
     except SPARK_ERRORS as error:
         raise InputError(
-            f"input {where}: cannot be read as {config.format} ({reason_of(error)}); check "
-            "input.path, input.table and input.format"
+            f"{key} {where}: cannot be read as {config.format} ({reason_of(error)}); check "
+            f"{key}.path, {key}.table and {key}.format"
         ) from error
     _check_columns(config, parts.columns, where)
     rows = [_in_one_shape(frame, config) for frame in parts.frames]
@@ -51,7 +49,7 @@ def read_annotations(
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), rows)
 
 
-def input_version(spark: SparkSession, config: InputConfig) -> int | None:
+def input_version(spark: SparkSession, config: SourceConfig) -> int | None:
     """Return the Delta version that is to be read, or None where that cannot be said.
 
     It is the newest, unless input.options asks for a version or a time. Tables of other formats
@@ -71,7 +69,7 @@ def input_version(spark: SparkSession, config: InputConfig) -> int | None:
     return int(newest["version"]) if newest is not None else None
 
 
-def input_fingerprint(spark: SparkSession, config: InputConfig) -> tuple[int, int] | None:
+def input_fingerprint(spark: SparkSession, config: SourceConfig) -> tuple[int, int] | None:
     """Return the number of input files and a hash of their names, sizes and times of change.
 
     None for tables, of which one version is read, and where files cannot be listed.
@@ -91,12 +89,12 @@ def input_fingerprint(spark: SparkSession, config: InputConfig) -> tuple[int, in
     return int(found["files"]), int(found["hash"])
 
 
-def _open(spark: SparkSession, config: InputConfig, version: int | None) -> InputParts:
+def _open(spark: SparkSession, config: SourceConfig, version: int | None) -> InputParts:
     if config.path is not None and config.format == "csv":
         return open_csv(spark, config)
     if config.path is not None and config.format == "parquet":
-        mapped = (getattr(config.columns, role) for role in RAW_COLUMNS)
-        return open_parquet(spark, config, [name for name in mapped if name is not None])
+        mapped = [name for name in vars(config.columns).values() if name is not None]
+        return open_parquet(spark, config, mapped)
     reader = spark.read.options(**config.options)
     if version is not None and not _TIME_TRAVEL & config.options.keys():
         reader = reader.option("versionAsOf", version)
@@ -110,8 +108,8 @@ def _open(spark: SparkSession, config: InputConfig, version: int | None) -> Inpu
     return InputParts([rows.withColumn(SOURCE_FILE, F.col("_metadata.file_path"))])
 
 
-def _in_one_shape(rows: DataFrame, config: InputConfig) -> DataFrame:
-    """Return RAW_COLUMNS, raw_record, read_problem and source_file of one part of the input."""
+def _in_one_shape(rows: DataFrame, config: SourceConfig) -> DataFrame:
+    """Return the columns of read_rows, of one part of the source."""
     own = [name for name in rows.columns if name not in (MALFORMED, SOURCE_FILE)]
     record = F.to_json(F.struct(*(F.col(f"`{_escaped(name)}`") for name in own)))
     problem = F.lit(None).cast("string")
@@ -119,30 +117,31 @@ def _in_one_shape(rows: DataFrame, config: InputConfig) -> DataFrame:
         record = F.coalesce(F.col(MALFORMED), record)
         problem = F.when(F.col(MALFORMED).isNotNull(), F.lit("malformed_row"))
     return rows.select(
-        *(_text(rows.schema, getattr(config.columns, role), role, config) for role in RAW_COLUMNS),
+        *(_text(rows.schema, name, role, config) for role, name in vars(config.columns).items()),
         record.alias("raw_record"),
         problem.alias("read_problem"),
         F.col(SOURCE_FILE).alias("source_file"),
     )
 
 
-def _check_columns(config: InputConfig, present: Sequence[str], where: str) -> None:
+def _check_columns(config: SourceConfig, present: Sequence[str], where: str) -> None:
     if not present:
-        raise InputError(f"input {where}: has no columns; expected at least one row or a header")
-    wanted = {role: getattr(config.columns, role) for role in RAW_COLUMNS}
+        raise InputError(
+            f"{config.key} {where}: has no columns; expected at least one row or a header"
+        )
     problems = []
-    for role, name in wanted.items():
+    for role, name in vars(config.columns).items():
         if name is not None and name not in present:
             close = difflib.get_close_matches(name, present, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            problems.append(f"input.columns.{role}: no column {name!r}{hint}")
+            problems.append(f"{config.key}.columns.{role}: no column {name!r}{hint}")
     if problems:
         raise InputError(
-            f"input {where}: {'; '.join(problems)}; its columns are {', '.join(present)}"
+            f"{config.key} {where}: {'; '.join(problems)}; its columns are {', '.join(present)}"
         )
 
 
-def _text(schema: StructType, source: str | None, role: str, config: InputConfig) -> Column:
+def _text(schema: StructType, source: str | None, role: str, config: SourceConfig) -> Column:
     if source is None or source not in schema.names:  # files may lack what others have
         value = config.default_project if source is None and role == "project_id" else None
         return F.lit(value).cast("string").alias(role)

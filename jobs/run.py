@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from crowdfm_core.config import JobConfig
 from crowdfm_core.errors import RunError
 from crowdfm_core.weights import load_weights
-from jobs.inputs import input_fingerprint, input_version, read_annotations
+from jobs.inputs import input_fingerprint, input_version, read_rows
 from jobs.run_row import run_row
 from jobs.schemas import TABLES
 from jobs.session import make_session, scoring_profile
@@ -97,9 +97,7 @@ class _Run:
         with self._phase("open"):
             self.files = input_fingerprint(self.spark, self.config.input)
             self.summary.input_version = input_version(self.spark, self.config.input)
-            self.raw = read_annotations(
-                self.spark, self.config.input, version=self.summary.input_version
-            )
+            self.raw = read_rows(self.spark, self.config.input, version=self.summary.input_version)
             if not self.dry_run:
                 self.tables.create_all()
                 self.summary.tables = {name: self.tables.name(name) for name in TABLES}
@@ -123,7 +121,13 @@ class _Run:
         results = []
         profile = scoring_profile(self.config.spark)
         methods = Methods(
-            placed, components, self.config, self.weights_sha256, profile, self.persisted
+            placed,
+            components,
+            self.config,
+            self.weights_sha256,
+            profile,
+            self.persisted,
+            self._say,
         )
         for method in self.config.methods:
             with self._phase(method):

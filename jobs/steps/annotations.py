@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pyspark.sql import Column, DataFrame
@@ -10,6 +11,7 @@ from pyspark.sql import functions as F
 __all__ = [
     "MAX_ID_CHARACTERS",
     "accepted",
+    "add_reasons",
     "conflicting",
     "reject_reasons",
     "resolve_duplicates",
@@ -29,15 +31,23 @@ def reject_reasons(raw: DataFrame) -> DataFrame:
     only.
     """
     parsed = _time("annotated_at")
-    checks: list[tuple[str, Column]] = [
-        *((f"missing_{name}", _is_blank(name)) for name in (*KEY, "label")),
-        *((f"{name}_too_long", F.length(name) > MAX_ID_CHARACTERS) for name in (*KEY, "label")),
-        ("invalid_annotated_at", ~_is_blank("annotated_at") & parsed.isNull()),
-    ]
-    found = F.array_compact(F.array(*(F.when(is_so, F.lit(name)) for name, is_so in checks)))
+    untimely = ~_is_blank("annotated_at") & parsed.isNull()
+    return add_reasons(raw, (*KEY, "label"), invalid_annotated_at=untimely)
+
+
+def add_reasons(raw: DataFrame, names: Sequence[str], **checks: Column) -> DataFrame:
+    """Add `reasons`: which of the text columns `names` cannot be used, and which checks apply.
+
+    checks: reason -> whether a row has it. A row that could not be read has only that reason.
+    """
+    problems = {f"missing_{name}": _is_blank(name) for name in names}
+    problems |= {f"{name}_too_long": F.length(name) > MAX_ID_CHARACTERS for name in names}
+    problems |= checks
+    found = [F.when(is_so, F.lit(reason)) for reason, is_so in problems.items()]
     # What could not be read has no columns whose absence would be worth a reason.
     unread = F.col("read_problem").isNotNull()
-    return raw.withColumn("reasons", F.when(unread, F.array("read_problem")).otherwise(found))
+    applying = F.array_compact(F.array(*found))
+    return raw.withColumn("reasons", F.when(unread, F.array("read_problem")).otherwise(applying))
 
 
 def accepted(checked: DataFrame) -> DataFrame:

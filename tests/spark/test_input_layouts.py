@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core.config import ColumnMapping, InputConfig
 from crowdfm_core.errors import InputError
-from jobs.inputs import RAW_COLUMNS, read_annotations
+from jobs.inputs import read_rows
 
 HEADER = "task,worker,label\n"
 ODD_NAMES = ("a b%20{c}+#=", "b'&$")
@@ -28,8 +28,10 @@ def read(
     spark: SparkSession, folder: Path, kind: Literal["csv", "parquet"] = "csv", **more: Any
 ) -> tuple[list[tuple[str, ...]], list[tuple[str, str | None]]]:
     """Good rows (task, worker, label), and (problem, record) of the others, both sorted."""
-    rows = read_annotations(spark, InputConfig(path=str(folder), format=kind, **more)).collect()
-    good = [tuple(row[name] for name in RAW_COLUMNS[1:4]) for row in rows if not row.read_problem]
+    rows = read_rows(spark, InputConfig(path=str(folder), format=kind, **more)).collect()
+    good = [
+        (row["task_id"], row["worker_id"], row["label"]) for row in rows if not row.read_problem
+    ]
     bad = [(row.read_problem, row.raw_record) for row in rows if row.read_problem]
     return sorted(good, key=str), sorted(bad)
 
@@ -78,7 +80,7 @@ def test_csv_damage_is_found_whichever_columns_are_used(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     folder = write(tmp_path, rows="task,worker,label,note\nt1,w1,a,n\nt2,w2,b\nt3,w3,c,n,m\n")
-    rows = read_annotations(spark, InputConfig(path=str(folder), format="csv"))
+    rows = read_rows(spark, InputConfig(path=str(folder), format="csv"))
     found = rows.select("task_id", "read_problem").collect()  # needs neither note nor raw_record
     assert {row["task_id"]: row["read_problem"] for row in found} == {
         "t1": None,
@@ -102,7 +104,7 @@ def test_csv_columns_of_folders_stay_text(spark: SparkSession, tmp_path: Path, t
         write(tmp_path / f"project={project}", rows=text)
     columns = ColumnMapping(project_id="project")
     config = InputConfig(path=str(tmp_path), format="csv", columns=columns)
-    rows = read_annotations(spark, config).collect()
+    rows = read_rows(spark, config).collect()
     assert sorted(row["project_id"] for row in rows) == ["007", "b c"]
 
 

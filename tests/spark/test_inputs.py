@@ -9,10 +9,11 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core.config import ColumnMapping, InputConfig
 from crowdfm_core.errors import InputError
-from jobs.inputs import RAW_COLUMNS, read_annotations
+from jobs.inputs import read_rows
 
 ROWS = [("t1", "w1", "a"), ("t2", 'w"`2', "b,\nb"), ("t3", None, "\U0001f600")]
 NAMES = ["task", "worker", "label"]
+ROLES = ("project_id", "task_id", "worker_id", "label", "annotated_at")
 
 
 @pytest.mark.parametrize("kind", ["delta", "parquet", "csv", "json"])
@@ -21,8 +22,8 @@ def test_every_format_gives_the_same_rows(spark: SparkSession, tmp_path: Path, k
     writer = spark.createDataFrame(ROWS, NAMES).coalesce(1).write.format(kind)
     writer.options(header="true", escape='"').save(path)
     config = InputConfig(path=path, format=kind)  # type: ignore[arg-type]
-    rows = read_annotations(spark, config).orderBy("task_id").collect()
-    found = [tuple(row[name] for name in RAW_COLUMNS) for row in rows]
+    rows = read_rows(spark, config).orderBy("task_id").collect()
+    found = [tuple(row[name] for name in ROLES) for row in rows]
     assert found == [("default", *row, None) for row in ROWS]
     assert {row["read_problem"] for row in rows} == {None}
     assert all(row["source_file"].startswith("file:") for row in rows)
@@ -31,7 +32,7 @@ def test_every_format_gives_the_same_rows(spark: SparkSession, tmp_path: Path, k
 def test_malformed_csv_line_is_kept_with_its_text(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("task,worker,label\nt1,w1,a\nt2,w2,b,c,d\nt3,w3,a\n")
     config = InputConfig(path=str(tmp_path), format="csv")
-    rows = read_annotations(spark, config).orderBy("task_id").collect()
+    rows = read_rows(spark, config).orderBy("task_id").collect()
     assert [(row["task_id"], row["read_problem"]) for row in rows] == [
         ("t1", None),
         ("t2", "malformed_row"),  # two fields too many
@@ -43,8 +44,8 @@ def test_malformed_csv_line_is_kept_with_its_text(spark: SparkSession, tmp_path:
 def test_malformed_json_line_is_kept_with_its_text(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"task": 1, "worker": "w", "label": true}\n{"task": \n')
     config = InputConfig(path=str(tmp_path), format="json")
-    rows = read_annotations(spark, config).orderBy("read_problem").collect()
-    assert [rows[0][name] for name in RAW_COLUMNS] == ["default", "1", "w", "true", None]
+    rows = read_rows(spark, config).orderBy("read_problem").collect()
+    assert [rows[0][name] for name in ROLES] == ["default", "1", "w", "true", None]
     assert (rows[1]["read_problem"], rows[1]["raw_record"]) == ("malformed_row", '{"task": ')
 
 
@@ -57,9 +58,9 @@ def test_numbers_become_text_without_a_needless_fraction(
     ).write.parquet(path)
     columns = ColumnMapping(task_id="ta.sk", annotated_at="at")
     config = InputConfig(path=path, format="parquet", columns=columns)
-    row = read_annotations(spark, config).first()
+    row = read_rows(spark, config).first()
     assert row is not None
-    assert [row[name] for name in RAW_COLUMNS[1:]] == [
+    assert [row[name] for name in ROLES[1:]] == [
         "7",
         "1",
         "0.5",
@@ -75,14 +76,14 @@ def test_misspelt_columns_are_all_named_with_the_closest(
     columns = ColumnMapping(task_id="taks", worker_id="annotator")
     config = InputConfig(path=path, format="parquet", columns=columns)
     with pytest.raises(InputError, match=r"no column 'taks'; did you mean 'task'\?.*'annotator'"):
-        read_annotations(spark, config)
+        read_rows(spark, config)
 
 
 @pytest.mark.parametrize("kind", ["delta", "parquet"])
 def test_path_that_does_not_exist_is_named(spark: SparkSession, tmp_path: Path, kind: str) -> None:
     config = InputConfig(path=str(tmp_path / "none"), format=kind)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=rf"none: cannot be read as {kind}"):
-        read_annotations(spark, config)
+        read_rows(spark, config)
 
 
 def test_truncated_parquet_file_is_one_row_and_the_others_are_read(
@@ -94,7 +95,7 @@ def test_truncated_parquet_file_is_one_row_and_the_others_are_read(
     broken = files[0]
     lost = spark.read.parquet(str(broken)).count()
     broken.write_bytes(broken.read_bytes()[:-20])
-    rows = read_annotations(spark, InputConfig(path=str(path), format="parquet")).collect()
+    rows = read_rows(spark, InputConfig(path=str(path), format="parquet")).collect()
     bad = [row for row in rows if row["read_problem"] is not None]
     assert [row["read_problem"] for row in bad] == ["unreadable_file"]
     assert bad[0]["source_file"].endswith(broken.name)
@@ -102,4 +103,4 @@ def test_truncated_parquet_file_is_one_row_and_the_others_are_read(
     for file in files:
         file.write_bytes(b"PAR1")
     with pytest.raises(InputError, match="none of its 3 files is readable"):
-        read_annotations(spark, InputConfig(path=str(path), format="parquet"))
+        read_rows(spark, InputConfig(path=str(path), format="parquet"))

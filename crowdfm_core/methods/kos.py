@@ -25,14 +25,15 @@ def kos(
     """Karger, Oh and Shah (2011): iterative learning by passing messages, for two options.
 
     D. R. Karger, S. Oh and D. Shah, Iterative Learning for Reliable Crowdsourcing Systems, NIPS
-    2011, Algorithm 1: with an answer A of +1 or -1, a task sends a worker x = the sum of A y over
-    its other answers, and a worker sends a task y = the sum of A x over its other answers; the
-    label is the sign of the sum of A y. Messages y start normal around 1 with variance 1, drawn
-    from `seed`; they are scaled to unit size in every round, which changes no sign. Ends after
-    `max_iterations` rounds, as in the paper, or when no message moves by more than `tolerance`.
-    Where no message arrives (every worker of a task answers that task alone), or they cancel, the
-    task's votes decide. There are no probabilities. worker_score: mean of A x over the worker's
-    answers, on the real line, above 0 for those who agree with the messages of others.
+    2011, the section on the inference algorithm: with an answer A of +1 or -1, a task sends a
+    worker x = the sum of A y over its other answers, and a worker sends a task y = the sum of A x
+    over its other answers; the label is the sign of the sum of A y. Messages y start normal around
+    1 with variance 1, drawn from `seed`; they are scaled to unit size in every round, which
+    changes no sign. Ends after `max_iterations` rounds, as in the paper, or when no message moves
+    by more than `tolerance`. Where no message arrives (every worker of a task answers that task
+    alone), or they cancel, the task's votes decide. There are no probabilities. worker_score: mean
+    of A x over the worker's answers, on the real line, above 0 for those who agree with the
+    messages of others.
 
     Raises UndefinedMethodError unless there are exactly two options.
     """

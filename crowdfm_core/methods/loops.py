@@ -21,8 +21,8 @@ __all__ = [
     "weighted_votes",
 ]
 
-# A state whose log posterior is this far below the best one's is lost in rounding beside it.
-_NEGLIGIBLE = -37.0
+# Stands for minus infinity under an exponential: far below rounding beside 1, and not denormal.
+_LOWEST = -700.0
 
 
 @numba.njit(cache=True)
@@ -59,26 +59,55 @@ def own_values(task, option, values):  # pragma: no cover
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _exponentials(values, bits, powers, count):  # pragma: no cover
-    """Replace values[:count] in -700..0 by their exponentials, to the last two bits.
+def _exponentials(values, bits, powers):  # pragma: no cover
+    """Replace values [J] in -700..0 by their exponentials, to the last two bits.
 
     exp(x) = 2^n exp(r) with |r| <= log(2) / 2 and exp(r) from its Taylor series to r^12. bits
-    (int64) and powers (float64) are views of one buffer, through which 2^n is written; a plain
+    (int64) and powers (float64) are views of one buffer [J], through which 2^n is written; a plain
     loop over math.exp would not be turned into vector instructions.
     """
-    for i in range(count):
-        n = math.floor(values[i] * 1.4426950408889634 + 0.5)
-        bits[i] = (np.int64(n) + 1023) << 52
-        r = (values[i] - n * 0.6931471803691238) - n * 1.9082149292705877e-10
+    for j in range(len(values)):
+        n = math.floor(values[j] * 1.4426950408889634 + 0.5)
+        bits[j] = (np.int64(n) + 1023) << 52
+        r = (values[j] - n * 0.6931471803691238) - n * 1.9082149292705877e-10
         square = r * r
         fourth = square * square
         low = (1.0 + r) + square * (1 / 2 + r * (1 / 6))
         middle = (1 / 24 + r * (1 / 120)) + square * (1 / 720 + r * (1 / 5040))
         high = (1 / 40320 + r * (1 / 362880)) + square * (1 / 3628800 + r * (1 / 39916800))
         high += fourth * (1 / 479001600)
-        values[i] = low + fourth * (middle + fourth * high)
-    for i in range(count):
-        values[i] *= powers[i]
+        values[j] = low + fourth * (middle + fourth * high)
+    for j in range(len(values)):
+        values[j] *= powers[j]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _largest(values):  # pragma: no cover
+    """Return the largest of values [J]; four maxima in turn do not wait for one another."""
+    a = b = c = d = values[0]
+    whole = len(values) - len(values) % 4
+    for j in range(0, whole, 4):
+        a, b = max(a, values[j]), max(b, values[j + 1])
+        c, d = max(c, values[j + 2]), max(d, values[j + 3])
+    for j in range(whole, len(values)):
+        a = max(a, values[j])
+    return max(max(a, b), max(c, d))
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _total_and_dot(values, weights):  # pragma: no cover
+    """Return the sum of values [J] and that of values x weights, in four parts as `_largest`."""
+    a = b = c = d = 0.0
+    e = f = g = h = 0.0
+    whole = len(values) - len(values) % 4
+    for j in range(0, whole, 4):
+        a, e = a + values[j], e + values[j] * weights[j]
+        b, f = b + values[j + 1], f + values[j + 1] * weights[j + 1]
+        c, g = c + values[j + 2], g + values[j + 2] * weights[j + 2]
+        d, h = d + values[j + 3], h + values[j + 3] * weights[j + 3]
+    for j in range(whole, len(values)):
+        a, e = a + values[j], e + values[j] * weights[j]
+    return (a + b) + (c + d), (e + f) + (g + h)
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -103,10 +132,8 @@ def expect_states(
     and adds the posterior of the states to mass [J] and, at each annotation's worker and option,
     to counts [W, K, J]. Returns the sum of the entropies of the tasks in nats.
     """
-    options, states = log_answer.shape[1], len(log_prior)
-    answer_rows, count_rows = log_answer.reshape(-1), counts.reshape(-1)
+    states = len(log_prior)
     scores, share = np.empty(states, np.float64), np.empty(states, np.float64)
-    live = np.empty(states, np.int64)
     bits = np.empty(states, np.int64)
     powers = bits.view(np.float64)
     entropy = 0.0
@@ -119,37 +146,30 @@ def expect_states(
             scores[j] = log_prior[j]
         # Plain loops: a slice per annotation would cost more than the sums.
         for e in range(first, last):
-            row = (np.int64(worker[e]) * options + option[e]) * states
+            w, o = worker[e], option[e]
             for j in range(states):
-                scores[j] += answer_rows[row + j]
+                scores[j] += log_answer[w, o, j]
         if known_option[t] >= 0:
             for j in range(states):
                 if option_of_state[j] != known_option[t]:
                     scores[j] = -np.inf
-        largest = scores[0]
-        for j in range(1, states):
-            largest = max(largest, scores[j])
-        count = 0
+        largest = _largest(scores)
         for j in range(states):
-            if scores[j] - largest > _NEGLIGIBLE:
-                share[count] = scores[j] - largest
-                live[count] = j
-                count += 1
-        _exponentials(share, bits, powers, count)
-        total = 0.0
-        for i in range(count):
-            total += share[i]
-        log_total = math.log(total)
-        for i in range(count):
-            j = live[i]
-            share[i] /= total
-            entropy -= share[i] * (scores[j] - largest - log_total)
-            mass[j] += share[i]
-            posterior[t, option_of_state[j]] += share[i]
+            scores[j] = max(scores[j] - largest, _LOWEST)
+            share[j] = scores[j]
+        _exponentials(share, bits, powers)
+        total, dot = _total_and_dot(share, scores)
+        entropy += math.log(total) - dot / total
+        scale = 1.0 / total
+        for j in range(states):
+            share[j] *= scale
+            mass[j] += share[j]
+        for j in range(states):
+            posterior[t, option_of_state[j]] += share[j]
         for e in range(first, last):
-            row = (np.int64(worker[e]) * options + option[e]) * states
-            for i in range(count):
-                count_rows[row + live[i]] += share[i]
+            w, o = worker[e], option[e]
+            for j in range(states):
+                counts[w, o, j] += share[j]
     return entropy
 
 

@@ -3,11 +3,14 @@
 Letters: T tasks, W workers, K options.
 """
 
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
+
 from __future__ import annotations
 
+import numba
 import numpy as np
 
-from crowdfm_core.methods.answers import Answers, Floats, MethodResult
+from crowdfm_core.methods.answers import Answers, MethodResult
 
 __all__ = ["bwa"]
 
@@ -33,10 +36,15 @@ def bwa(answers: Answers, *, max_iterations: int = 500, tolerance: float = 1e-4)
     values = answers.vote_shares()
     precision = np.zeros(answers.num_workers)
     iterations, converged = 0, True
+    columns = answers.task_start(), answers.worker_index, answers.option_index
+    counts = answers.answers_per_worker()
     for option in range(answers.num_options):
-        said = (answers.option_index == option).astype(np.float64)
-        value, of_worker, steps, done = _fit(
-            answers, said, values[:, option], max_iterations, tolerance
+        value = values[:, option].copy()
+        # The spread of a uniform vote over K options stands for 1/4, that of two.
+        spread = answers.answers_per_task() @ (value * (1.0 - value)) / max(1, len(columns[1]))
+        rate = _SHAPE * spread * 4.0 * (1.0 - 1.0 / answers.num_options)
+        of_worker, steps, done = _fit(
+            *columns, option, value, counts, rate, max_iterations, tolerance
         )
         values[:, option] = value
         precision += of_worker / answers.num_options
@@ -48,30 +56,40 @@ def bwa(answers: Answers, *, max_iterations: int = 500, tolerance: float = 1e-4)
     )
 
 
+@numba.njit(cache=True)
 def _fit(
-    answers: Answers, said: Floats, value: Floats, max_iterations: int, tolerance: float
-) -> tuple[Floats, Floats, int, bool]:
-    """Values [T] and precisions [W] of one option, from vote shares `value` [T]; said: 0/1 [E].
+    task_start, worker, answer, option, value, counts, rate, max_iterations, tolerance
+):  # pragma: no cover
+    """Fit the values [T] of one option in place, from vote shares; counts: answers per worker [W].
 
-    Also returns the number of iterations and whether they converged.
+    Returns the precisions [W], the number of iterations, and whether they converged.
     """
-    answered = answers.answers_per_task() > 0
-    counts = answers.answers_per_worker()
-    spread = answers.answers_per_task() @ (value * (1.0 - value)) / max(1, len(said))
-    # The spread of a uniform vote over K options stands for 1/4, that of two.
-    rate = _SHAPE * spread * 4.0 * (1.0 - 1.0 / answers.num_options)
-    precision = np.full(answers.num_workers, np.nan)
+    precision = np.full(len(counts), np.nan)
+    squares = np.empty(len(counts), np.float64)
     iterations, converged = 0, False
     while not converged and iterations < max_iterations:
         iterations += 1
-        squares = answers.sum_per_worker((value[answers.task_index] - said) ** 2)
-        # A positive rate keeps the precisions finite where all answers of an option agree.
-        precision = (_SHAPE + counts) / (np.maximum(rate, 1e-9) + squares)
-        weight = precision[answers.worker_index]
-        mean = value[answered].mean() if answered.any() else 0.0
-        last = value
-        value = (_TASK_PRECISION * mean + answers.sum_per_task(weight * said)) / (
-            _TASK_PRECISION + answers.sum_per_task(weight)
-        )
-        converged = bool(np.abs(value - last)[answered].max(initial=0.0) <= tolerance)
-    return value, precision, iterations, converged
+        squares[:] = 0.0
+        total, answered = 0.0, 0
+        for t in range(len(value)):
+            answered += task_start[t] < task_start[t + 1]
+            total += value[t]  # 0 for a task without annotations
+            for e in range(task_start[t], task_start[t + 1]):
+                residual = value[t] - (answer[e] == option)
+                squares[worker[e]] += residual * residual
+        mean = total / max(1, answered)
+        for w in range(len(counts)):
+            # A positive rate keeps the precisions finite where all answers of an option agree.
+            precision[w] = (_SHAPE + counts[w]) / (max(rate, 1e-9) + squares[w])
+        moved = 0.0
+        for t in range(len(value)):
+            if task_start[t] == task_start[t + 1]:
+                continue
+            above, below = _TASK_PRECISION * mean, _TASK_PRECISION
+            for e in range(task_start[t], task_start[t + 1]):
+                above += precision[worker[e]] * (answer[e] == option)
+                below += precision[worker[e]]
+            moved = max(moved, abs(above / below - value[t]))
+            value[t] = above / below
+        converged = moved <= tolerance
+    return precision, iterations, converged

@@ -17,6 +17,9 @@ from jobs.steps.majority_vote import (
     majority_vote_labels,
     majority_vote_workers,
 )
+from jobs.steps.methods_encoded import EncodedAnswers, encode_answers
+from jobs.steps.methods_sql import aggregate_in_sql
+from jobs.steps.methods_votes import Say
 from jobs.steps.options import index_options
 from jobs.steps.outputs import fits_from_scores, labels_from_scores, workers_from_scores
 from jobs.steps.scoring import arrange_batches
@@ -32,7 +35,7 @@ class Methods:
 
     annotations: with component_id; components: their sizes. Every method's work is done when its
     call returns, but for what follows from its result row by row. What is kept for that is added to
-    `persisted`, also where a method fails.
+    `persisted`, also where a method fails. say: takes a line per iteration of a method in SQL.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Methods:
         weights_sha256: str,
         profile: ResourceProfile | None,
         persisted: list[DataFrame],
+        say: Say,
     ) -> None:
         self.annotations = annotations
         self.components = components
@@ -50,6 +54,7 @@ class Methods:
         self.weights_sha256 = weights_sha256
         self.profile = profile
         self.persisted = persisted
+        self.say = say
 
     def run(self, method: str) -> Aggregated:
         """Run one method of the registry, or crowdfm."""
@@ -57,6 +62,8 @@ class Methods:
             result = self._crowdfm()
         elif method == "majority_vote":
             result = self._majority_vote()
+        elif self.config.engines.get(method) == "sql":
+            result = self._sql(method)
         else:
             result = self._arrays(method)
         self.persisted.extend(result.persisted)
@@ -73,6 +80,18 @@ class Methods:
         workers = majority_vote_workers(self.annotations, labels)
         kept = keep_most_probable(labels, self.config.output.max_probabilities)
         return Aggregated(kept, workers, (labels,))
+
+    def _sql(self, method: str) -> Aggregated:
+        return aggregate_in_sql(
+            method,
+            self._encoded,
+            max_probabilities=self.config.output.max_probabilities,
+            say=lambda line: self.say(f"{method}: {line}"),
+        )
+
+    @cached_property
+    def _encoded(self) -> EncodedAnswers:
+        return encode_answers(self.annotations)
 
     def _arrays(self, method: str) -> Aggregated:
         scores = self._whole_projects.mapInArrow(
@@ -105,7 +124,8 @@ class Methods:
         options = index_options(self.annotations)
         arranged = arrange_batches(self.annotations, options, batches)
         self.persisted.append(batches)
-        if len(set(self.config.methods) - set(WITHOUT_FITS)) > 1:
+        in_sql = [method for method, engine in self.config.engines.items() if engine == "sql"]
+        if len(set(self.config.methods) - {*WITHOUT_FITS, *in_sql}) > 1:
             # The next method is spared the shuffle and the sort.
             arranged = arranged.persist(StorageLevel.DISK_ONLY)
             self.persisted.append(arranged)

@@ -42,6 +42,15 @@ def test_every_registered_method_can_be_chosen(tmp_path: Path) -> None:
         load_config(path, ["methods=[wawa, em]"])
 
 
+def test_engine_of_a_method_that_sql_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    assert load_config(path, ["engines={wawa: sql, pm: arrays}"]).engines["wawa"] == "sql"
+    with pytest.raises(ConfigError, match=r"engines: expected some of dawid_skene, .* got ebcc"):
+        load_config(path, ["engines={wawa: sql, ebcc: sql}"])
+    with pytest.raises(ConfigError, match=r"engines.wawa: expected arrays \| sql, got 'spark'"):
+        load_config(path, ["engines={wawa: spark}"])
+
+
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
     text = """
 input: {path: in, table: t, formt: csv}

@@ -1,0 +1,128 @@
+"""Annotations in keys instead of ids, for methods in SQL that walk them many times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.sql import run_sql
+from jobs.steps.options import index_options
+
+__all__ = ["UNIT", "EncodedAnswers", "cut_lineage", "encode_answers", "small"]
+
+# Probabilities, weights and logarithms are added up as whole multiples of 1 / UNIT, as the sum of
+# doubles depends on their order. UNIT is a multiple of 1 to 16, so that shares of ties are exact.
+UNIT = 1_441_440_000_000
+
+# A frame of at most so many rows is sent whole to every executor, instead of moving annotations.
+_BROADCAST_ROWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class EncodedAnswers:
+    """One lake in keys (bigint, in no meaningful order) and option_index (int).
+
+    answers: project_key, task_key, worker_key, option_index; a task's rows in one partition.
+    tasks: project_key, task_key, project_id, task_id, component_id, num_annotations, votes (map).
+    workers: project_key, worker_key, project_id, worker_id, component_id, num_annotations.
+    projects: project_key, project_id, num_options, num_tasks, num_annotations.
+    options: project_key, option_index, label.
+    num_workers, num_projects: rows of these frames.
+    """
+
+    answers: DataFrame
+    tasks: DataFrame
+    workers: DataFrame
+    projects: DataFrame
+    options: DataFrame
+    num_workers: int
+    num_projects: int
+
+
+def encode_answers(annotations: DataFrame) -> EncodedAnswers:
+    """Encode annotations (project_id, task_id, worker_id, label, component_id)."""
+    by_label = cut_lineage(index_options(annotations))
+    workers = _numbered(
+        annotations.groupBy("project_id", "worker_id").agg(
+            F.min("component_id").alias("component_id"), F.count("*").alias("num_annotations")
+        ),
+        "worker_key",
+        "project_id",
+        "worker_id",
+    )
+    task_ids = _numbered(
+        annotations.groupBy("project_id", "task_id").agg(
+            F.min("component_id").alias("component_id"), F.count("*").alias("num_annotations")
+        ),
+        "task_key",
+        "project_id",
+        "task_id",
+    )
+    num_options = by_label.groupBy("project_id").agg(F.count("*").cast("int").alias("num_options"))
+    sizes = task_ids.groupBy("project_id").agg(
+        F.count("*").alias("num_tasks"), F.sum("num_annotations").alias("num_annotations")
+    )
+    projects = _numbered(num_options.join(sizes, "project_id"), "project_key", "project_id")
+    num_projects = projects.count()
+    project_keys = projects.select("project_id", "project_key")
+    options = by_label.join(project_keys, "project_id")
+    partitions = int(annotations.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
+    answers = cut_lineage(
+        annotations.select("project_id", "task_id", "worker_id", "label")
+        .join(options, ["project_id", "label"])
+        .join(workers.select("project_id", "worker_id", "worker_key"), ["project_id", "worker_id"])
+        .join(task_ids.select("project_id", "task_id", "task_key"), ["project_id", "task_id"])
+        .select("project_key", "task_key", "worker_key", "option_index")
+        .repartition(partitions, "task_key")
+        .sortWithinPartitions("task_key", "worker_key"),
+        keep_layout=True,
+    )
+    votes = run_sql("method_votes", answers=answers)
+    tasks = cut_lineage(votes.join(task_ids, "task_key"))
+    return EncodedAnswers(
+        answers=answers,
+        tasks=tasks,
+        workers=workers.join(project_keys, "project_id"),
+        projects=small(projects, num_projects),
+        options=options.select("project_key", "option_index", "label"),
+        num_workers=workers.count(),
+        num_projects=num_projects,
+    )
+
+
+def cut_lineage(frame: DataFrame, *, keep_layout: bool = False) -> DataFrame:
+    """Compute a frame now, once, and forget how: each iteration's plan would contain the last's.
+
+    Where a checkpoint folder is set (spark.checkpoint.dir) it outlives executors; without one, a
+    lost executor fails the run. keep_layout: Spark is to know by which key the frame's partitions
+    are made, as it does of plans that are not adapted while they run.
+    """
+    spark = frame.sparkSession
+    # What Spark infers about a frame goes into the copy under names that the copy may lack, and
+    # queries over it then fail.
+    settings = {"spark.sql.constraintPropagation.enabled": "false"}
+    if keep_layout:
+        settings["spark.sql.adaptive.enabled"] = "false"
+    before = {key: str(spark.conf.get(key)) for key in settings}
+    for key, value in settings.items():
+        spark.conf.set(key, value)
+    try:
+        if spark.sparkContext.getCheckpointDir() is not None:
+            return frame.checkpoint()
+        return frame.localCheckpoint()
+    finally:
+        for key, value in before.items():
+            spark.conf.set(key, value)
+
+
+def small(frame: DataFrame, rows: int) -> DataFrame:
+    """Have a frame of at most so many rows sent to every executor, if that is few enough."""
+    return F.broadcast(frame) if rows <= _BROADCAST_ROWS else frame
+
+
+def _numbered(frame: DataFrame, name: str, *key: str) -> DataFrame:
+    """Add a bigint per row, which a partition that is computed again gives again."""
+    ordered = frame.sortWithinPartitions(*key)
+    return cut_lineage(ordered.withColumn(name, F.monotonically_increasing_id()))

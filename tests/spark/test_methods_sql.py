@@ -1,0 +1,133 @@
+"""Classical methods in SQL: equal to their array forms on literal rows and on drawn projects."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from crowdfm_core.config import _IN_SQL
+from crowdfm_core.methods.answers import Answers, MethodResult
+from crowdfm_core.methods.registry import METHODS
+from jobs.steps.crowdfm import Aggregated
+from jobs.steps.methods_encoded import EncodedAnswers, encode_answers
+from jobs.steps.methods_sql import SQL_METHODS, aggregate_in_sql
+
+# (task, worker, label) of a project that is worth reading: a tie, and a worker who is always wrong.
+LITERAL = [
+    ("t1", "a", "x"),
+    ("t1", "b", "x"),
+    ("t1", "wrong", "y"),
+    ("t2", "a", "y"),  # a tie between y and z
+    ("t2", "b", "z"),
+    ("t3", "a", "z"),
+    ("t3", "b", "z"),
+    ("t3", "wrong", "x"),
+    ("t4", "b", "y"),  # one answer: no two thirds of at least two
+]
+# Project -> tasks, workers, options, skill; in "poor" weights below chance turn votes around.
+DRAWN = {"good": (40, 9, 4, 0.7), "poor": (25, 6, 2, 0.0), "single": (1, 1, 1, 1.0)}
+# Fewer iterations than by default: some projects end by their own rule, one by the limit.
+SHORTER: dict[str, dict[str, Any]] = {
+    "zero_based_skill": {"iterations": 4},
+    "dawid_skene": {"max_iterations": 5, "tolerance": 3e-3},
+    "one_coin_dawid_skene": {"max_iterations": 5, "tolerance": 3e-3},
+}
+
+
+def answers_frame() -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    rows = [("literal", *row) for row in LITERAL]
+    for project, (tasks, workers, options, skill) in DRAWN.items():
+        for task in range(tasks):
+            for worker in rng.choice(workers, min(5, workers), replace=False):
+                knows = rng.random() < skill * (worker + 1) / workers
+                option = task % options if knows else rng.integers(0, options)
+                rows.append((project, f"t'{task:02}", f"w{worker}", f"o{option:02}\u00e9"))
+    return pd.DataFrame(rows, columns=["project_id", "task_id", "worker_id", "label"])
+
+
+@pytest.fixture(scope="module")
+def encoded(spark: SparkSession) -> EncodedAnswers:
+    return encode_answers(spark.createDataFrame(answers_frame().assign(component_id="c")))
+
+
+def on_arrays(method: str, project: str) -> tuple[MethodResult, Answers, list[Any], Any, Any]:
+    """The array form: result, answers, and the sorted ids of tasks, workers and options."""
+    frame = answers_frame()
+    rows = frame[frame["project_id"] == project]
+    (tasks, task), (workers, worker), (options, option) = (
+        np.unique(rows[name].to_numpy(str), return_inverse=True)
+        for name in ("task_id", "worker_id", "label")
+    )
+    index = [part.astype(np.int32) for part in (task, worker, option)]
+    answers = Answers(index[0], index[1], index[2], len(tasks), len(workers), len(options))
+    result = METHODS[method].run(answers, **SHORTER.get(method, {}))
+    return result, answers, list(tasks), workers, options
+
+
+def in_sql(method: str, encoded: EncodedAnswers, monkeypatch: pytest.MonkeyPatch) -> Aggregated:
+    shorter = partial(SQL_METHODS[method], **SHORTER.get(method, {}))
+    monkeypatch.setitem(SQL_METHODS, method, shorter)
+    lines: list[str] = []
+    result = aggregate_in_sql(method, encoded, max_probabilities=50, say=lines.append)
+    iterates = method not in ("naive_soft", "twothird", "wawa")
+    assert bool(lines) == iterates
+    return result
+
+
+@pytest.mark.parametrize("method", SQL_METHODS)
+def test_method_in_sql_equals_its_array_form(
+    encoded: EncodedAnswers, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = in_sql(method, encoded, monkeypatch)
+    labels: Any = found.labels.toPandas().set_index(["project_id", "task_id"])
+    scores: Any = found.workers.toPandas().set_index(["project_id", "worker_id"])
+    assert found.fits is not None
+    fits: Any = found.fits.toPandas().set_index("project_id")
+    assert set(labels["method"]) == set(scores["method"]) == {method}
+    for project in ("literal", *DRAWN):
+        expected, answers, tasks, workers, options = on_arrays(method, project)
+        assert expected.probabilities is not None
+        has_label = expected.label >= 0
+        labelled = [task for task, has in zip(tasks, has_label, strict=True) if has]
+        assert len(labels[labels.index.get_level_values(0) == project]) == len(labelled)
+        for t, task in enumerate(tasks):
+            if not has_label[t]:
+                continue
+            row, p = labels.loc[(project, task)], expected.probabilities[t]
+            assert row["label"] == options[expected.label[t]]
+            dense = [row["probabilities"].get(option, 0.0) for option in options]
+            np.testing.assert_allclose(dense, p, atol=1e-8)
+            ranked = [*np.sort(p)[::-1], 0.0]
+            assert row["margin"] == pytest.approx(ranked[0] - ranked[1], abs=1e-8)
+            assert row["is_tie"] == (len(options) > 1 and ranked[0] - ranked[1] < 1e-9)
+            positive = p[p > 0]
+            assert row["entropy"] == pytest.approx(-(positive @ np.log(positive)), abs=1e-6)
+            own = answers.option_index[answers.task_index == t]
+            assert row["agreement"] == (own == expected.label[t]).mean()
+            assert row["num_annotations"] == len(own)
+        mine = scores.loc[project].loc[workers]
+        np.testing.assert_allclose(mine["score"], expected.worker_score, atol=1e-8)
+        own_probability = answers.sum_per_worker(answers.own_values(expected.probabilities))
+        count = answers.answers_per_worker()
+        np.testing.assert_allclose(mine["expected_accuracy"], own_probability / count, atol=1e-8)
+        counted = answers.sum_per_worker(has_label[answers.task_index])
+        agrees = answers.sum_per_worker(answers.option_index == expected.label[answers.task_index])
+        with np.errstate(invalid="ignore"):
+            agreement = agrees / counted
+        np.testing.assert_allclose(
+            mine["agreement_with_aggregate"].astype(float), agreement, atol=1e-12
+        )
+        assert (fits.loc[project, "iterations"], fits.loc[project, "converged"]) == (
+            expected.iterations,
+            expected.converged,
+        )
+
+
+def test_configuration_names_exactly_the_methods_that_sql_has() -> None:
+    assert sorted(SQL_METHODS) == list(_IN_SQL)

@@ -289,7 +289,11 @@ def aggregate(
     answers.known_options(gold)
     size = 8 * method.numbers(answers)
     if size > max_bytes:
-        lean = [other.name for other in METHODS.values() if 8 * other.numbers(answers) <= max_bytes]
+        lean = [
+            other.name
+            for other in METHODS.values()
+            if 8 * other.numbers(answers) <= max_bytes and not other.undefined_on
+        ]
         instead = f"use {', '.join(lean)}, or raise" if lean else "raise"
         raise ScoringError(
             f"{name}: {answers.num_tasks} tasks, {answers.num_workers} workers and "

@@ -160,7 +160,13 @@ def test_unknown_method_is_refused_with_the_list() -> None:
 def test_too_large_matrices_are_refused_with_a_way_out() -> None:
     nothing = np.zeros(0, np.int32)
     answers = Answers(nothing, nothing, nothing, 10, 2_000, 1_000)
-    with pytest.raises(ScoringError, match=r"44\.7 GiB, the limit is 4\.0 GiB; use majority_vote"):
+    with pytest.raises(
+        ScoringError, match=r"44\.7 GiB, the limit is 4\.0 GiB; use majority_vote, "
+    ):
+        aggregate("dawid_skene", answers)
+    with pytest.raises(
+        ScoringError, match=r"plantnet, or raise max_bytes$"
+    ):  # not kos: two options
         aggregate("dawid_skene", answers)
     with pytest.raises(ScoringError, match=r"the limit is 0\.0 GiB; raise max_bytes"):
         aggregate("majority_vote", TINY, max_bytes=10)

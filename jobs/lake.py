@@ -47,8 +47,7 @@ def write_lake(
     if there and not overwrite:
         raise InputError(f"{' and '.join(there)}: there already; give --overwrite to replace")
     partitions = max(1, round(lake.num_annotations / _ANNOTATIONS_PER_FILE))
-    # Two small files are written sooner than one; a single core takes them in turn.
-    partitions = max(partitions, spark.sparkContext.defaultParallelism)
+    partitions = max(partitions, spark.sparkContext.defaultParallelism)  # no core idles
     for name, path in paths.items():
         rows = lake_frame(spark, lake, name, partitions=partitions)
         if format == "delta":

@@ -8,7 +8,7 @@ depend on who draws which piece, or in what order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -129,10 +129,12 @@ class Lake:
 
     def __post_init__(self) -> None:
         problems = [
-            f"{field.name}: expected a share in [0, 1), got {getattr(self, field.name)}"
-            for field in fields(self)
-            if field.type == "float" and not 0 <= getattr(self, field.name) < 1
+            f"{name}: expected a share in [0, 1), got {getattr(self, name)}"
+            for name in ("bad_rows", "repeated_rows", "gold")
+            if not 0 <= getattr(self, name) < 1
         ]
+        if self.seed < 0:
+            problems.append(f"seed: expected a number >= 0, got {self.seed}")
         if problems:
             raise ConfigError(problems, where="lake")
 
@@ -159,7 +161,7 @@ class Lake:
 
 def draw_plans(sizes: LakeSizes, *, seed: int) -> tuple[CrowdPlan, ...]:
     """Draw the projects of a lake, the largest first."""
-    rng = np.random.default_rng([seed, _PLANS])
+    rng = np.random.default_rng([abs(seed), _PLANS])  # the lake refuses a negative one
     presets = list(PRESETS) if sizes.preset == MIXED else [sizes.preset]
     return tuple(
         _plan(rng, sizes, number, int(annotations), presets)

@@ -29,7 +29,7 @@ _SECONDS_OF_HISTORY = 300 * 86_400
 _LOAD_TAIL = 1.2  # exponent of the Pareto law of the workers' loads
 
 # Streams of a crowd's seed; those of a piece carry its number, too.
-_WORKERS, _TRUTH, _ANSWERS, _ROWS, _GOLD = range(10, 15)
+_WORKERS, _PRIOR, _TRUTH, _ANSWERS, _ROWS, _GOLD = range(10, 16)
 
 # What is wrong with a bad row.
 _SOUND, _NO_WORKER, _BLANK_TASK, _NO_LABEL, _EMPTY_LABEL, _BAD_TIME = range(6)
@@ -111,7 +111,7 @@ def _workers(
 def _truth(lake: Lake, piece: LakePiece) -> IntArray:
     """The true option of every task of a piece, [T]; classes of a crowd are unequal."""
     plan = piece.plan
-    prior = lake.stream(plan.number, _TRUTH).dirichlet(np.full(len(plan.options), 5.0))
+    prior = lake.stream(plan.number, _PRIOR).dirichlet(np.full(len(plan.options), 5.0))
     rng = lake.stream(plan.number, _TRUTH, piece.number)
     return rng.choice(len(prior), piece.tasks, p=prior).astype(np.int32)
 

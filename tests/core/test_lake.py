@@ -228,6 +228,7 @@ def test_sizes_of_senti_can_be_asked_for() -> None:
         (["--largest-share", "1"], "largest_share: expected 0.1 "),
         (["--answers-per-task", "5", "2"], "answers_per_task: expected 1 <= low <= high"),
         (["--options", "1"], "options: expected 2 to 26, got 1"),
+        (["--seed", "-1"], "seed: expected a number >= 0, got -1"),
         (["--bad-rows", "1.5"], re.escape("bad_rows: expected a share in [0, 1), got 1.5")),
     ],
 )

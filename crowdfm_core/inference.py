@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from crowdfm_core.backends.label_kernels import label_candidates, label_tasks
 from crowdfm_core.backends.numpy_backend import NumpyOps
+from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models.attention import AttentionConfig, AttentionModel
@@ -158,7 +159,8 @@ class _Unrolled:
         assert isinstance(weights.config, UnrolledConfig)
         self.weights = weights
         self.max_probabilities = max_probabilities
-        self.model = UnrolledModel(weights.config, _tensors(weights, ops), ops)
+        kind = CompiledUnrolledModel if isinstance(ops, NumpyOps) else UnrolledModel
+        self.model = kind(weights.config, _tensors(weights, ops), ops)
 
     def label(
         self, graph: AnnotationGraph, project_ids: Sequence[str], num_options: IntArray

@@ -69,6 +69,7 @@ def candidates_to_rows(
     """
     width = candidates.shape[1]
     out = np.zeros((row_start[-1], width), candidates.dtype)
+    flat_out, flat = out.reshape(-1), candidates.reshape(-1)
     for chunk in numba.prange(len(chunk_start) - 1):
         for w in range(chunk_start[chunk], chunk_start[chunk + 1]):
             for p in range(pair_start[w], pair_start[w + 1]):
@@ -76,12 +77,16 @@ def candidates_to_rows(
                 for e in range(entry_start[p], entry_start[p + 1]):
                     t = neighbour[e]
                     first = candidate_start[t]
-                    for j in range(candidate_start[t + 1] - first):
-                        target = row + j
-                        if is_tied[t]:
-                            target = row + (candidate_option[first + j] != pair_option[p])
-                        for f in range(width):
-                            out[target, f] += candidates[first + j, f]
+                    if is_tied[t]:
+                        for c in range(first, candidate_start[t + 1]):
+                            target = row + (candidate_option[c] != pair_option[p])
+                            for f in range(width):
+                                out[target, f] += candidates[c, f]
+                    else:
+                        # A task's candidates stand together, as the rows of a pair do.
+                        begin, source = row * width, first * width
+                        for f in range((candidate_start[t + 1] - first) * width):
+                            flat_out[begin + f] += flat[source + f]
     return out
 
 

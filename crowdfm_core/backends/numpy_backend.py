@@ -155,5 +155,7 @@ class NumpyOps:
 
     def candidates_to_rows(self, candidates: FloatArray, layout: CandidateGraph) -> FloatArray:
         """See `Operations.candidates_to_rows`."""
-        out: FloatArray = candidate_kernels.candidates_to_rows(candidates, *layout.worker_walk)
+        out: FloatArray = candidate_kernels.candidates_to_rows(
+            np.ascontiguousarray(candidates), *layout.worker_walk
+        )
         return out

@@ -7,8 +7,8 @@ of the tasks (the maximisation step), then the tasks from the workers' rows (the
     n[w,o,k] = sum of p[t,k] over the worker's annotations with answer o
     c[w,o,k] += MLP(c, sums of the tasks' states, n, smoothed log confusions, means over workers)
     s[t,k]   += MLP(s, sums of messages from c[w,o,k], log posteriors of the classical models,
-                    means over options and over tasks)
-    p = softmax over k of <u, LN s[t,k]>
+                    means over options and over tasks, what the component looks like)
+    p = softmax over k of <u, LN s[t,k]> + sum over the classical models of trust x log posterior
 
 The statistics of the classical models enter as features and, weighted by a learned trust, as
 logits: the confusion of Dawid and Skene (1979) shrunk towards the crowd's pooled one, as in
@@ -16,7 +16,8 @@ hierarchical models, and the one-coin model. So an untrained model starts near t
 and learns where they are wrong. Everything is equivariant to the order of tasks, workers and
 options.
 
-Letters: see candidates.py; D width, F hidden width, L layers.
+The steps of a layer meet in plain sums alone (`Learned`), so that a component can be cut into
+blocks of tasks. Letters: see candidates.py; D width.
 """
 
 from __future__ import annotations
@@ -28,93 +29,16 @@ from crowdfm_core.graph import IntArray
 from crowdfm_core.models.answer_statistics import (
     CLIP,
     FLOOR,
-    AnswerStatistics,
     answer_statistics,
 )
-from crowdfm_core.models.embeddings import (
-    TASK_SCALARS,
-    WORKER_SCALARS,
-    LastStates,
-    embed_tasks,
-    embed_workers,
-)
+from crowdfm_core.models.embeddings import LastStates, embed_tasks, embed_workers
 from crowdfm_core.models.operations import Array, Operations
+from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.models.unrolled_sizes import BatchSizes
 
-__all__ = ["UnrolledConfig", "UnrolledModel", "UnrolledOutputs"]
+__all__ = ["Learned", "TaskStates", "UnrolledConfig", "UnrolledModel", "UnrolledOutputs"]
 
 Tensors = dict[str, Array]
-
-_TASK_START = 5  # features of a candidate and of a row that the states start from
-_ROW_START = 6
-_ROW_SCALARS = 8
-_CANDIDATE_SCALARS = 9
-_TASK_SCALARS = 2
-
-
-@dataclass(frozen=True)
-class UnrolledConfig:
-    """Sizes of the architecture.
-
-    statistics: whether the classical models' enter. shared: whether all layers have the same
-    weights, apart from how the statistics are smoothed and trusted.
-    """
-
-    width: int = 16
-    layers: int = 5
-    hidden: int = 48
-    statistics: bool = True
-    shared: bool = True
-
-    def embedding_widths(self) -> dict[str, int]:
-        """Width of what the read-outs see: ability from workers, difficulty from tasks."""
-        return {
-            "ability": 2 * self.width + WORKER_SCALARS,
-            "difficulty": 2 * self.width + TASK_SCALARS,
-        }
-
-    def fan_in(self, name: str) -> int:
-        """Inputs of a weight: its last axis but one is the one that is summed over."""
-        return self.tensor_shapes()[name][-2]
-
-    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every tensor; weights are [..., inputs, outputs]."""
-        layers = 1 if self.shared else self.layers
-        width, hidden = self.width, self.hidden
-        shapes: dict[str, tuple[int, ...]] = {"output.weight": (width, 1)}
-        for name, inputs in (("task", _TASK_START), ("row", _ROW_START)):
-            shapes |= {
-                f"start.{name}.hidden.weight": (inputs, hidden),
-                f"start.{name}.hidden.bias": (hidden,),
-                f"start.{name}.output.weight": (hidden, width),
-                f"start.{name}.output.bias": (width,),
-            }
-        for norm in ("output", "value", "row", "message", "task"):
-            stacked = () if norm == "output" else (layers,)
-            shapes[f"{norm}.norm.scale"] = (*stacked, width)
-            shapes[f"{norm}.norm.shift"] = (*stacked, width)
-        shapes |= {
-            "value.weight": (layers, width, 2 * width),
-            "value.posterior.weight": (layers, 1, width),
-            "row.own.weight": (layers, 3 * width + _ROW_SCALARS, hidden),
-            "row.truth.weight": (layers, width, hidden),
-            "row.worker.weight": (layers, width, hidden),
-            "row.pooled.weight": (layers, width, hidden),
-            "row.hidden.bias": (layers, hidden),
-            "row.output.weight": (layers, hidden, width),
-            "row.output.bias": (layers, width),
-            "message.weight": (layers, width, width),
-            "task.own.weight": (layers, 3 * width + _CANDIDATE_SCALARS, hidden),
-            "task.mean.weight": (layers, width + _TASK_SCALARS, hidden),
-            "task.option.weight": (layers, width, hidden),
-            "task.hidden.bias": (layers, hidden),
-            "task.output.weight": (layers, hidden, width),
-            "task.output.bias": (layers, width),
-            "smoothing.log": (self.layers, 3),
-        }
-        if self.statistics:
-            shapes["trust"] = (self.layers, 2)
-        return shapes
 
 
 @dataclass(frozen=True)
@@ -131,6 +55,28 @@ class UnrolledOutputs:
     tasks: Array
 
 
+@dataclass(frozen=True)
+class TaskStates:
+    """states [C, D] of the candidates; logits, log posteriors and posteriors, [C, 1] each."""
+
+    states: Array
+    logits: Array
+    log_posterior: Array
+    posterior: Array
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Plain sums over tasks and annotations, from the states before a layer.
+
+    rows [Q, D + 1]: of values and of p over each row's annotations; groups [I, D + 1]: of
+    normalised states and of p over the tasks of a component, per option.
+    """
+
+    rows: Array
+    groups: Array
+
+
 class UnrolledModel:
     """The frozen model as steps per layer over a backend's arrays."""
 
@@ -143,32 +89,35 @@ class UnrolledModel:
     def run(self, layout: CandidateGraph) -> UnrolledOutputs:
         """Run all layers over one batch."""
         sizes = BatchSizes(layout, self.ops)
-        tasks, rows = self._start(sizes)
+        tasks, rows = self._start_tasks(sizes), self._start_rows(sizes)
         logits = []
-        log_posterior = self.ops.log(sizes.vote_share + FLOOR)
-        posterior = sizes.vote_share
         for layer in range(self.config.layers):
-            learned = self._sums(layer, sizes, tasks, posterior)
-            smoothing = self.ops.exp(self.tensors["smoothing.log"][layer])
-            statistics = answer_statistics(self.ops, sizes, smoothing, learned[:, -1:])
-            rows = self._update_rows(layer, sizes, rows, learned, statistics)
-            tasks, classical = self._update_tasks(layer, sizes, tasks, rows, posterior, statistics)
-            logits.append(self._logits(tasks, layer, classical))
-            log_posterior = self._log_softmax(sizes, logits[-1])
-            posterior = self.ops.exp(log_posterior)
-        workers, embedded = self._embed(sizes, tasks, rows, posterior, log_posterior)
-        return UnrolledOutputs(logits, log_posterior, workers, embedded)
+            learned = self._learn(layer, sizes, tasks)
+            rows, messages = self._update_rows(layer, sizes, rows, learned)
+            tasks = self._update_tasks(layer, sizes, tasks, messages, learned)
+            logits.append(tasks.logits)
+        workers, embedded = self._embed(sizes, tasks, rows)
+        return UnrolledOutputs(logits, tasks.log_posterior, workers, embedded)
 
-    def _start(self, sizes: BatchSizes) -> tuple[Array, Array]:
+    def _start_tasks(self, sizes: BatchSizes) -> TaskStates:
         ops = self.ops
-        task = [
+        features = [
             sizes.vote_share,
             ops.log(1 + sizes.votes),
             sizes.lead,
             ops.take(sizes.log_answers, sizes.layout.candidate_task),
             ops.take(sizes.log_options, sizes.component_of_candidate),
         ]
-        row = [
+        return TaskStates(
+            states=self._two_layers("start.task", features),
+            logits=sizes.vote_share * 0,
+            log_posterior=ops.log(sizes.vote_share + FLOOR),
+            posterior=sizes.vote_share,
+        )
+
+    def _start_rows(self, sizes: BatchSizes) -> Array:
+        ops = self.ops
+        features = [
             sizes.is_same,
             sizes.is_tied,
             sizes.log_row_count,
@@ -176,7 +125,7 @@ class UnrolledModel:
             sizes.row_count / ops.take(sizes.worker_count, sizes.layout.row_worker),
             ops.take(sizes.log_options, sizes.component_of_row),
         ]
-        return self._two_layers("start.task", task), self._two_layers("start.row", row)
+        return self._two_layers("start.row", features)
 
     def _two_layers(self, name: str, columns: list[Array]) -> Array:
         """Run the network that a task's or a row's state starts from."""
@@ -199,26 +148,31 @@ class UnrolledModel:
     def _of_layer(self, name: str, layer: int) -> Array:
         return self.tensors[name][0 if self.config.shared else layer]
 
-    def _sums(self, layer: int, sizes: BatchSizes, tasks: Array, posterior: Array) -> Array:
-        """Sums over each row's annotations: of values of the tasks [Q, D], and of p [Q, 1]."""
-        width = self.config.width
-        values = self._times("value", layer, self._norm("value", layer, tasks))
+    def _learn(self, layer: int, sizes: BatchSizes, tasks: TaskStates) -> Learned:
+        ops, layout, width = self.ops, sizes.layout, self.config.width
+        values = self._times("value", layer, self._norm("value", layer, tasks.states))
         certain = values[:, width:] + self._of_layer("value.posterior.weight", layer)
-        values = self.ops.concat([values[:, :width] + posterior * certain, posterior])
-        return self.ops.candidates_to_rows(values, sizes.layout)
+        values = values[:, :width] + tasks.posterior * certain
+        normed = self._norm("task", layer, tasks.states)
+        return Learned(
+            rows=ops.candidates_to_rows(ops.concat([values, tasks.posterior]), layout),
+            groups=ops.sum_by(
+                ops.concat([normed, tasks.posterior]),
+                layout.candidate_group,
+                len(layout.component_of_group),
+            ),
+        )
 
     def _update_rows(
-        self,
-        layer: int,
-        sizes: BatchSizes,
-        rows: Array,
-        learned: Array,
-        statistics: AnswerStatistics,
-    ) -> Array:
+        self, layer: int, sizes: BatchSizes, rows: Array, learned: Learned
+    ) -> tuple[Array, Array]:
+        """Return the new states [Q, D], and what the tasks see of them [Q, D + 2]."""
         ops, layout, width = self.ops, sizes.layout, self.config.width
+        use = self.config.statistics
+        sums, expected = learned.rows[:, :width], learned.rows[:, width:]
+        smoothing = ops.exp(self.tensors["smoothing.log"][layer])
+        statistics = answer_statistics(ops, sizes, smoothing, expected)
         normed = self._norm("row", layer, rows)
-        sums = learned[:, :width]
-        expected = statistics.expected
         features = [
             normed,
             sums / (sizes.row_count + 1),
@@ -229,8 +183,8 @@ class UnrolledModel:
             ops.take(sizes.log_worker_count, layout.row_worker),
             expected / sizes.row_count,
             ops.log(1 + expected),
-            statistics.confusion * self.config.statistics,
-            statistics.coin * self.config.statistics,
+            statistics.confusion * use,
+            statistics.coin * use,
         ]
         truth = ops.sum_by(sums, layout.row_truth, layout.num_truths) / sizes.truth_count
         same = ops.sum_by(
@@ -242,50 +196,50 @@ class UnrolledModel:
             ("worker", same / sizes.worker_count, layout.row_worker),
             ("pooled", pooled / sizes.pooled_trust, layout.row_pooled),
         ]
-        return rows + self._update("row", layer, features, shared)
+        rows = rows + self._update("row", layer, features, shared)
+        messages = self._times("message", layer, self._norm("message", layer, rows))
+        return rows, ops.concat([messages, statistics.confusion, statistics.coin])
 
     def _update_tasks(
         self,
         layer: int,
         sizes: BatchSizes,
-        tasks: Array,
-        rows: Array,
-        posterior: Array,
-        statistics: AnswerStatistics,
-    ) -> tuple[Array, Array]:
-        """Return the new states, and the log posteriors of the two classical models [C, 2]."""
+        tasks: TaskStates,
+        messages: Array,
+        learned: Learned,
+    ) -> TaskStates:
         ops, layout, width = self.ops, sizes.layout, self.config.width
-        messages = self._times("message", layer, self._norm("message", layer, rows))
-        sums = ops.rows_to_candidates(
-            ops.concat([messages, statistics.confusion, statistics.coin]), layout
-        )
-        prior = ops.sum_by(posterior, layout.candidate_group, len(layout.component_of_group))
-        log_prior = ops.log((prior + 1) / sizes.prior_total)
+        use, of_task = self.config.statistics, layout.candidate_task
+        sums = ops.rows_to_candidates(messages, layout)
+        log_prior = ops.log((learned.groups[:, width:] + 1) / sizes.prior_total)
         log_prior = ops.take(log_prior, layout.candidate_group)
-        root = ops.take(sizes.root_answers, layout.candidate_task)
-        classical = ops.at_least(self._log_softmax(sizes, sums[:, width:] + log_prior), -CLIP)
-        normed = self._norm("task", layer, tasks)
-        evidence = sums[:, :width]
-        use = self.config.statistics
+        joints = sums[:, width:] + log_prior
+        classical = ops.at_least(self._log_softmax(sizes, joints), -CLIP)
+        normed = self._norm("task", layer, tasks.states)
+        root = ops.take(sizes.root_answers, of_task)
         features = [
             normed,
-            evidence / ops.take(sizes.answers, layout.candidate_task),
-            evidence / root,
+            sums[:, :width] / ops.take(sizes.answers, of_task),
+            sums[:, :width] / root,
             sizes.vote_share,
-            posterior,
+            tasks.posterior,
             log_prior,
             classical * use,
             ops.exp(classical) * use,
-            ops.at_least((sums[:, width:] + log_prior) / root, -CLIP) * use,
+            ops.at_least(joints / root, -CLIP) * use,
         ]
-        mean = ops.sum_by(normed, layout.candidate_task, len(sizes.answers)) / sizes.candidates
+        mean = ops.sum_by(normed, of_task, len(sizes.answers)) / sizes.candidates
         mean = ops.concat([mean, sizes.log_answers, sizes.log_task_options])
-        option = ops.sum_by(normed, layout.candidate_group, len(layout.component_of_group))
         shared = [
-            ("mean", mean, layout.candidate_task),
-            ("option", option / sizes.option_tasks, layout.candidate_group),
+            ("mean", mean, of_task),
+            ("option", learned.groups[:, :width] / sizes.option_tasks, layout.candidate_group),
         ]
-        return tasks + self._update("task", layer, features, shared), classical
+        states = tasks.states + self._update("task", layer, features, shared)
+        logits = self._answer(states)
+        if use:
+            logits = logits + (self.tensors["trust"][layer] * classical).sum(1, keepdims=True)
+        log_posterior = self._log_softmax(sizes, logits)
+        return TaskStates(states, logits, log_posterior, ops.exp(log_posterior))
 
     def _update(
         self,
@@ -294,10 +248,10 @@ class UnrolledModel:
         own: list[Array],
         shared: list[tuple[str, Array, IntArray]],
     ) -> Array:
-        """Return the change of all states of a side, [N, D].
+        """Return what a network makes of every row of a side, [N, outputs].
 
         own: features [N, .]; shared: what groups of rows have in common, as a name, features
-        [G, .] and the group of each row [N], multiplied once per group.
+        [I, .] and the group of each row [N], multiplied once per group.
         """
         return self.ops.two_layers(
             own,
@@ -308,16 +262,10 @@ class UnrolledModel:
             self._of_layer(f"{name}.output.bias", layer),
         )
 
-    def _logits(self, tasks: Array, layer: int, classical: Array) -> Array:
-        tensors = self.tensors
-        normed = self.ops.layer_norm(
-            tasks, tensors["output.norm.scale"], tensors["output.norm.shift"]
-        )
-        logits = self.ops.rows_times(normed, tensors["output.weight"])
-        if self.config.statistics:
-            trust = tensors["trust"][layer]
-            logits = logits + trust[0] * classical[:, :1] + trust[1] * classical[:, 1:]
-        return logits
+    def _answer(self, states: Array) -> Array:
+        scale, shift = self.tensors["output.norm.scale"], self.tensors["output.norm.shift"]
+        normed = self.ops.layer_norm(states, scale, shift)
+        return self.ops.rows_times(normed, self.tensors["output.weight"])
 
     def _log_softmax(self, sizes: BatchSizes, logits: Array) -> Array:
         ops, layout = self.ops, sizes.layout
@@ -326,18 +274,16 @@ class UnrolledModel:
         total = ops.sum_by(ops.exp(logits), layout.candidate_task, len(sizes.answers))
         return logits - ops.take(ops.log(total), layout.candidate_task)
 
-    def _embed(
-        self, sizes: BatchSizes, tasks: Array, rows: Array, posterior: Array, log_posterior: Array
-    ) -> tuple[Array, Array]:
+    def _embed(self, sizes: BatchSizes, tasks: TaskStates, rows: Array) -> tuple[Array, Array]:
         """What read-outs see: means of the states, and statistics of the last posterior."""
         ops, layer = self.ops, self.config.layers - 1
-        expected = ops.candidates_to_rows(posterior, sizes.layout)
+        expected = ops.candidates_to_rows(tasks.posterior, sizes.layout)
         smoothing = ops.exp(self.tensors["smoothing.log"][layer])
         last = LastStates(
             rows=self._norm("message", layer, rows),
-            tasks=self._norm("task", layer, tasks),
-            posterior=posterior,
-            log_posterior=log_posterior,
+            tasks=self._norm("task", layer, tasks.states),
+            posterior=tasks.posterior,
+            log_posterior=tasks.log_posterior,
             statistics=answer_statistics(ops, sizes, smoothing, expected),
         )
         return embed_workers(ops, sizes, last), embed_tasks(ops, sizes, last)

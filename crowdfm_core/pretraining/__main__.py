@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, help="in place of the recipe's")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     train.add_argument(
-        "--start-from", type=Path, metavar="RUN", help="folder of a run whose weights to start from"
+        "--start-from", type=Path, metavar="DIR", help="run, or frozen weights, to start from"
     )
     train.add_argument("--measure", type=Path, metavar="DIR", help="real sets, only to be logged")
     train.add_argument("--threads", type=int, help="of the CPU (default: all)")
@@ -119,7 +119,7 @@ def _device(name: str) -> torch.device:
 def _train(arguments: argparse.Namespace) -> None:
     device = _device(arguments.device)
     from crowdfm_core.pretraining.recipe import read_recipe
-    from crowdfm_core.pretraining.training import CHECKPOINT_FILE, train
+    from crowdfm_core.pretraining.training import train
 
     _use_threads(arguments.threads)
     recipe = read_recipe(arguments.recipe)
@@ -131,7 +131,7 @@ def _train(arguments: argparse.Namespace) -> None:
         device=device,
         minutes=arguments.minutes,
         resume=arguments.resume,
-        start_from=arguments.start_from / CHECKPOINT_FILE if arguments.start_from else None,
+        start_from=arguments.start_from,
         measure=_measure(arguments.measure) if arguments.measure else None,
     )
 

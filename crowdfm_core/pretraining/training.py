@@ -31,6 +31,7 @@ from crowdfm_core.pretraining.run_files import (
 )
 from crowdfm_core.pretraining.stream import training_crowds
 from crowdfm_core.pretraining.validation import draw_validation_crowds, validate
+from crowdfm_core.weights import load_weights
 
 __all__ = ["CHECKPOINT_FILE", "LOG_FILE", "Measure", "train"]
 
@@ -59,8 +60,9 @@ def train(
 
     minutes: training time over all resumptions after which the run is complete; the learning rate
     then falls with the time that has passed, whichever of time and steps is further on.
-    start_from: checkpoint of another run whose averaged weights this one starts from, as when a
-    trained model goes on with another mixture of crowds.
+    start_from: folder of another run, whose averaged weights this one starts from, or of frozen
+    weights, as when a trained model goes on with another mixture of crowds; what frozen weights
+    lack is drawn.
     stop_after_steps: pause once this many steps are done, as an interruption would.
     SIGTERM and SIGINT save and pause. Raises ConfigError when `out` holds a run already, or on
     resumption one of another recipe, and WeightsError when there is nothing to resume.
@@ -194,12 +196,8 @@ class _Run:
             problem = "holds a run already; give --resume to go on, or another --out"
             raise ConfigError([problem], where=str(self.out))
         if origin is not None:
-            state = load_checkpoint(origin)
-            if state.recipe.model != self.recipe.model:
-                problem = f"model: expected {self.recipe.model}, got {state.recipe.model}"
-                raise ConfigError([problem], where=str(origin))
-            self._take(state.average, state.average)
-            self.origin = state.account()
+            weights, self.origin = _weights_to_start_from(origin, self.recipe, self.weights)
+            self._take(weights, weights)
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / LOG_FILE).unlink(missing_ok=True)
         text = yaml.safe_dump(self.recipe.to_mapping(), sort_keys=False)
@@ -221,6 +219,31 @@ class _Run:
         for name, tensor in self.weights.items():
             tensor.copy_(weights[name])
             self.average.weights[name].copy_(average[name])
+
+
+def _weights_to_start_from(
+    origin: Path, recipe: Recipe, drawn: dict[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return weights and the account of how they were made; raises ConfigError where they do not
+    fit the recipe's model."""
+    if (origin / CHECKPOINT_FILE).exists():
+        state = load_checkpoint(origin / CHECKPOINT_FILE)
+        if state.recipe.model != recipe.model:
+            problem = f"model: expected {recipe.model}, got {state.recipe.model}"
+            raise ConfigError([problem], where=str(origin))
+        return state.average, state.account()
+    frozen = load_weights(origin)
+    found = {name: torch.from_numpy(tensor.copy()) for name, tensor in frozen.tensors.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in drawn.items()}
+    problems = [
+        f"{name}: expected {wanted.get(name, 'no such tensor')}, got {tuple(tensor.shape)}"
+        for name, tensor in found.items()
+        if wanted.get(name) != tuple(tensor.shape)
+    ]
+    if problems:
+        raise ConfigError(problems, where=str(origin))
+    account = {"weights_sha256": frozen.sha256, **frozen.recipe}
+    return {**drawn, **found}, account
 
 
 class _Window:

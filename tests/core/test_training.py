@@ -28,6 +28,7 @@ from crowdfm_core.pretraining.recipe import Recipe, read_recipe
 from crowdfm_core.pretraining.run_files import load_checkpoint, read_log
 from crowdfm_core.pretraining.training import train
 from crowdfm_core.pretraining.validation import draw_validation_crowds, validate
+from crowdfm_core.weights import load_weights, shipped_weights_path
 
 TINY = Path(__file__).parents[2] / "conf" / "pretraining" / "tiny.yaml"
 CPU = torch.device("cpu")
@@ -76,13 +77,30 @@ def test_run_starts_from_the_averaged_weights_of_another(finished: Path, tmp_pat
         name="more",
         training=dataclasses.replace(origin.recipe.training, **still),
     )
-    state = train(slow, tmp_path, device=CPU, start_from=finished / "checkpoint.pt")
+    state = train(slow, tmp_path, device=CPU, start_from=finished)
     for name, tensor in origin.average.items():
         torch.testing.assert_close(state.weights[name].detach(), tensor, atol=1e-6, rtol=0)
     assert load_checkpoint(tmp_path / "checkpoint.pt").account()["started_from"] == origin.account()
     other = tiny() if origin.recipe.architecture == "unrolled" else unrolled(tiny())
     with pytest.raises(ConfigError, match=r"model: expected .*, got "):
-        train(other, tmp_path / "b", device=CPU, start_from=finished / "checkpoint.pt")
+        train(other, tmp_path / "b", device=CPU, start_from=finished)
+
+
+def test_run_starts_from_frozen_weights_and_names_them(tmp_path: Path) -> None:
+    attention = shipped_weights_path("attention")
+    recipe = dataclasses.replace(tiny(), model=load_weights(attention).config)
+    still = {"learning_rate": 1e-9, "final_learning_rate": 1e-9, "steps": 1, "crowds_per_step": 1}
+    recipe = dataclasses.replace(
+        recipe,
+        training=dataclasses.replace(recipe.training, **still),  # type: ignore[arg-type]
+    )
+    state = train(recipe, tmp_path / "a", device=CPU, start_from=attention)
+    for name, tensor in load_weights(attention).tensors.items():
+        np.testing.assert_allclose(state.weights[name].detach().numpy(), tensor, atol=1e-6)
+    assert state.origin is not None
+    assert state.origin["weights_sha256"] == load_weights(attention).sha256
+    with pytest.raises(ConfigError, match=r"expected .*, got "):
+        train(tiny(), tmp_path / "b", device=CPU, start_from=attention)
 
 
 def test_training_learns_and_its_log_says_so(finished: Path) -> None:

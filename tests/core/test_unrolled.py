@@ -11,6 +11,7 @@ import torch
 
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.backends.torch_backend import TorchOps
+from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.errors import WeightsError
 from crowdfm_core.graph import AnnotationGraph
@@ -54,9 +55,35 @@ def layout_of(rows: Rows, options: int, *, tied: bool = False) -> CandidateGraph
     return CandidateGraph.of(graph, max_dense_options=0 if tied else 16)
 
 
-def run(layout: CandidateGraph, ops: Any, config: UnrolledConfig = CONFIG) -> UnrolledOutputs:
+def run(
+    layout: CandidateGraph,
+    ops: Any,
+    config: UnrolledConfig = CONFIG,
+    model: type[UnrolledModel] = UnrolledModel,
+) -> UnrolledOutputs:
     tensors = {name: ops.array(value) for name, value in random_tensors(config).items()}
-    return UnrolledModel(config, tensors, ops).run(layout)
+    return model(config, tensors, ops).run(layout)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("statistics", "shared"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("options", [1, 2, 4, 7])  # the loops take four candidates, two or one
+def test_compiled_steps_equal_those_on_whole_arrays(
+    tied: bool, statistics: bool, shared: bool, options: int
+) -> None:
+    # Neither the width nor the hidden width is a multiple of four here.
+    config = UnrolledConfig(width=6, layers=2, hidden=9, statistics=statistics, shared=shared)
+    rows = random_rows(4, tasks=40, workers=9, options=options)
+    rows += [] if tied else [(41, 0, 0)]  # nobody answered task 40
+    layout = layout_of(rows, options, tied=tied)
+    for dtype, error in ((np.float64, 1e-12), (np.float32, 2e-5)):
+        ops = NumpyOps(dtype)
+        compiled, whole = run(layout, ops, config, CompiledUnrolledModel), run(layout, ops, config)
+        for ours, theirs in zip(compiled.logits, whole.logits, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=error)
+        np.testing.assert_allclose(compiled.log_posterior, whole.log_posterior, atol=error)
+        np.testing.assert_allclose(compiled.workers, whole.workers, atol=10 * error)
+        np.testing.assert_allclose(compiled.tasks, whole.tasks, atol=10 * error)
 
 
 @pytest.mark.parametrize("tied", [False, True])

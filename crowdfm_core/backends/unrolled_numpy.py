@@ -1,0 +1,84 @@
+"""The unrolled model for inference on the CPU: the tasks' side as compiled loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
+from crowdfm_core.models.unrolled import Learned, TaskStates, UnrolledModel
+from crowdfm_core.models.unrolled_sizes import BatchSizes
+
+__all__ = ["CompiledUnrolledModel"]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+class CompiledUnrolledModel(UnrolledModel):
+    """`UnrolledModel` over `NumpyOps`, the steps that grow with the tasks written as loops."""
+
+    def _learn(self, layer: int, sizes: BatchSizes, tasks: TaskStates) -> Learned:
+        layout, of = sizes.layout, self._of_layer
+        values, normed = task_values(
+            tasks.states,
+            tasks.posterior[:, 0],
+            of("value.norm.scale", layer),
+            of("value.norm.shift", layer),
+            of("value.weight", layer),
+            of("value.posterior.weight", layer)[0],
+            of("task.norm.scale", layer),
+            of("task.norm.shift", layer),
+        )
+        return Learned(
+            rows=self.ops.candidates_to_rows(values, layout),
+            groups=sum_groups(normed, layout.candidate_group, len(layout.component_of_group)),
+        )
+
+    def _update_tasks(
+        self,
+        layer: int,
+        sizes: BatchSizes,
+        tasks: TaskStates,
+        messages: FloatArray,
+        learned: Learned,
+    ) -> TaskStates:
+        layout, side = sizes.layout, sizes.layout.graph.tasks
+        width, of = self.config.width, self._of_layer
+        own, trust = of("task.own.weight", layer), np.zeros(2, messages.dtype)
+        if self.config.statistics:
+            trust = self.tensors["trust"][layer]
+        else:
+            own = own.copy()
+            own[3 * width + 3 :] = 0
+        option = learned.groups[:, :width] / sizes.option_tasks
+        logits, log_posterior, posterior = update_tasks(
+            layout.candidate_start,
+            layout.candidate_option,
+            layout.candidate_group,
+            layout.component_of_task,
+            layout.task_is_tied,
+            side.pair_start,
+            side.pair_option,
+            side.entry_start,
+            side.neighbour_pair,
+            layout.row_start,
+            side.chunk_start,
+            messages,
+            np.log((learned.groups[:, width] + 1) / sizes.prior_total[:, 0]),
+            self._times("task.option", layer, option),
+            sizes.log_options[:, 0],
+            tasks.posterior[:, 0],
+            tasks.states,
+            np.stack([of("task.norm.scale", layer), of("task.norm.shift", layer)]),
+            own,
+            of("task.mean.weight", layer),
+            of("task.hidden.bias", layer),
+            of("task.output.weight", layer),
+            of("task.output.bias", layer),
+            trust,
+            np.stack([self.tensors["output.norm.scale"], self.tensors["output.norm.shift"]]),
+            self.tensors["output.weight"][:, 0],
+        )
+        return TaskStates(tasks.states, logits[:, None], log_posterior[:, None], posterior[:, None])

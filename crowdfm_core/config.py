@@ -140,15 +140,19 @@ class ScoringConfig:
 
     max_method_gib: memory that a classical method's arrays may take on one project, per Spark task;
     a larger project gets no labels from the method, and a row in method_fits that says so.
+    max_model_gib: memory that a batch may take in the frozen model, per Spark task; a larger one
+    fails the run before it is scored.
     """
 
     max_annotations_per_batch: int = 1_000_000
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_method_gib: float = 4.0
+    max_model_gib: float = 16.0
 
     def __post_init__(self) -> None:
         _expect_range("max_annotations_per_batch", self.max_annotations_per_batch, 1, 2**31 - 1)
         _expect_range("max_method_gib", self.max_method_gib, 0, 100_000)
+        _expect_range("max_model_gib", self.max_model_gib, 0, 100_000)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.inference import make_inference
+from crowdfm_core.memory import DEFAULT_MAX_BYTES, check_memory
 from crowdfm_core.weights import FrozenWeights
 
 __all__ = ["AnnotationBatch", "ScoredBatch", "Scorer"]
@@ -80,11 +81,13 @@ class Scorer:
         num_draws: int = 4,
         max_probabilities: int = 50,
         num_threads: int | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         """Fold the weights for `device` ("cpu", "cuda:0", ...).
 
         num_draws: draws of the option vectors whose probabilities are averaged (>= 1);
-        max_probabilities: options listed per task (>= 2); num_threads: of the compiled loops.
+        max_probabilities: options listed per task (>= 2); num_threads: of the compiled loops;
+        max_bytes: a batch that needs more is refused before it is scored.
         """
         if num_draws < 1 or max_probabilities < 2:
             raise ScoringError(
@@ -92,6 +95,8 @@ class Scorer:
                 f"got {num_draws} and {max_probabilities}"
             )
         self.num_threads = num_threads
+        self.max_bytes = max_bytes
+        self._config = weights.config
         self._inference = make_inference(
             weights, device=device, num_draws=num_draws, max_probabilities=max_probabilities
         )
@@ -114,6 +119,7 @@ class Scorer:
             task_option_start=task_start,
             task_option_end=task_start + task_options,
         )
+        check_memory(self._config, graph, batch.project_ids, self.max_bytes)
         labelled = self._inference.label(graph, batch.project_ids, batch.num_options)
         label, runner_up = labelled.label, labelled.runner_up
         entry = graph.entry_of_annotation

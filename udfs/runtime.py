@@ -41,7 +41,12 @@ def task_device(wanted: str) -> str:
 
 @cache
 def scorer_for(
-    weights: str, weights_sha256: str, device: str, num_draws: int, max_probabilities: int
+    weights: str,
+    weights_sha256: str,
+    device: str,
+    num_draws: int,
+    max_probabilities: int,
+    max_bytes: int,
 ) -> Scorer:
     """Load a model once per Python worker and device.
 
@@ -61,6 +66,7 @@ def scorer_for(
         max_probabilities=max_probabilities,
         # One task has one core unless the scoring profile says otherwise.
         num_threads=int(_task_cpus()),
+        max_bytes=max_bytes,
     )
 
 

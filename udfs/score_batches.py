@@ -14,7 +14,13 @@ __all__ = ["score_batches"]
 
 
 def score_batches(
-    *, weights: str, weights_sha256: str, device: str, num_draws: int, max_probabilities: int
+    *,
+    weights: str,
+    weights_sha256: str,
+    device: str,
+    num_draws: int,
+    max_probabilities: int,
+    max_bytes: int,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return a function for mapInArrow: rows of INPUT_COLUMNS in, rows of SCORE_SCHEMA out.
 
@@ -23,7 +29,7 @@ def score_batches(
 
     def score(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         scorer = scorer_for(
-            weights, weights_sha256, task_device(device), num_draws, max_probabilities
+            weights, weights_sha256, task_device(device), num_draws, max_probabilities, max_bytes
         )
         for rows in whole_groups(batches, ["batch_index"], min_rows=1):
             decoded = DecodedBatch(rows)

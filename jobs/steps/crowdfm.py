@@ -53,6 +53,7 @@ def aggregate_with_crowdfm(
         model=config.model,
         weights_sha256=weights_sha256,
         device=config.scoring.device,
+        max_bytes=int(config.scoring.max_model_gib * 2**30),
         max_probabilities=config.output.max_probabilities,
         profile=profile,
     ).persist(StorageLevel.DISK_ONLY)

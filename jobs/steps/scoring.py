@@ -21,6 +21,7 @@ def score_annotations(
     model: ModelConfig,
     weights_sha256: str,
     device: str,
+    max_bytes: int,
     max_probabilities: int,
     profile: ResourceProfile | None,
 ) -> DataFrame:
@@ -35,6 +36,7 @@ def score_annotations(
             weights=model.weights,
             weights_sha256=weights_sha256,
             device=device,
+            max_bytes=max_bytes,
             num_draws=model.num_draws,
             max_probabilities=max_probabilities,
         ),

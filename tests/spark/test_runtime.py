@@ -63,11 +63,11 @@ def test_reused_worker_follows_the_address_of_its_task(monkeypatch: pytest.Monke
 
 def test_model_is_loaded_once_per_device() -> None:
     sha256 = load_weights("default").sha256
-    first = runtime.scorer_for("default", sha256, "cpu", 1, 2)
-    assert runtime.scorer_for("default", sha256, "cpu", 1, 2) is first
-    assert runtime.scorer_for("default", sha256, "cpu", 2, 2) is not first
+    first = runtime.scorer_for("default", sha256, "cpu", 1, 2, 2**30)
+    assert runtime.scorer_for("default", sha256, "cpu", 1, 2, 2**30) is first
+    assert runtime.scorer_for("default", sha256, "cpu", 2, 2, 2**30) is not first
 
 
 def test_other_weights_than_the_drivers_are_refused() -> None:
     with pytest.raises(WeightsError, match="as on the driver"):
-        runtime.scorer_for("default", "0" * 64, "cpu", 1, 2)
+        runtime.scorer_for("default", "0" * 64, "cpu", 1, 2, 2**30)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -41,7 +42,10 @@ def frame() -> pd.DataFrame:
 
 
 def score(
-    annotations: DataFrame, max_annotations: int, max_probabilities: int = 100
+    annotations: DataFrame,
+    max_annotations: int,
+    max_probabilities: int = 100,
+    max_bytes: int = 2**30,
 ) -> tuple[Any, Any]:
     """Tables of tasks and workers as pandas frames, whose stubs refuse a mixed index."""
     placed = add_components(annotations, find_components(annotations))
@@ -53,6 +57,7 @@ def score(
         model=MODEL,
         weights_sha256=load_weights(MODEL.weights).sha256,
         device="auto",
+        max_bytes=max_bytes,
         max_probabilities=max_probabilities,
         profile=None,
     ).cache()
@@ -60,6 +65,13 @@ def score(
     workers = workers_from_scores(scores).toPandas().set_index(["project_id", "worker_id"])
     scores.unpersist()
     return labels.sort_index(), workers.sort_index()
+
+
+def test_a_component_beyond_the_memory_names_its_project_and_the_setting(
+    spark: SparkSession, frame: pd.DataFrame
+) -> None:
+    with pytest.raises(PythonException, match=r"project '.*raise scoring\.max_model_gib"):
+        score(spark.createDataFrame(frame), max_annotations=1_000_000, max_bytes=1000)
 
 
 def test_tables_equal_the_core(spark: SparkSession, frame: pd.DataFrame) -> None:

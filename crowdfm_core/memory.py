@@ -1,0 +1,67 @@
+"""How much memory scoring a batch takes, known before anything large is allocated.
+
+The coefficients are measured peaks of the process beyond its start (CPU, float32), rounded up; see
+tests/core/test_memory.py for how. Letters: E annotations, T tasks, W workers, C candidates,
+Q rows, D width, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from crowdfm_core.candidates import MAX_DENSE_OPTIONS
+from crowdfm_core.errors import ScoringError
+from crowdfm_core.graph import AnnotationGraph
+from crowdfm_core.models import ModelConfig
+from crowdfm_core.models.unrolled_config import UnrolledConfig
+
+__all__ = ["DEFAULT_MAX_BYTES", "bytes_to_score", "check_memory", "count_states"]
+
+DEFAULT_MAX_BYTES = 16 << 30
+
+
+def check_memory(
+    config: ModelConfig, graph: AnnotationGraph, project_ids: Sequence[str], max_bytes: int
+) -> None:
+    """Raise ScoringError, naming the project and the setting, where a batch needs more."""
+    needed = bytes_to_score(config, graph)
+    if needed <= max_bytes:
+        return
+    # A batch is one component, or several that together stay within the budget of annotations.
+    named = ", ".join(repr(project) for project in project_ids[:3])
+    more = f" and {len(project_ids) - 3} more" if len(project_ids) > 3 else ""
+    sizes = f"{needed / 2**30:.1f} GiB to be scored together, the limit is {max_bytes / 2**30:.1f}"
+    raise ScoringError(
+        f"project {named}{more}: {graph.num_annotations} annotations of {graph.num_tasks} tasks by "
+        f"{graph.num_workers} workers, with {graph.num_option_rows} options, need about "
+        f"{sizes} GiB; "
+        "raise scoring.max_model_gib as far as a task's memory allows, or lower "
+        "scoring.max_annotations_per_batch if the batch holds several components"
+    )
+
+
+def bytes_to_score(config: ModelConfig, graph: AnnotationGraph) -> int:
+    """Estimate the peak of one forward pass beside the batch's own columns, in bytes."""
+    annotations = graph.num_annotations
+    if not isinstance(config, UnrolledConfig):
+        nodes = graph.num_tasks + graph.num_workers
+        return 200 * annotations + nodes * (16 * config.heads * config.width + 200)
+    candidates, rows = count_states(graph)
+    width = config.width
+    return 110 * annotations + candidates * (14 * width + 320) + rows * (24 * width + 380)
+
+
+def count_states(graph: AnnotationGraph) -> tuple[int, int]:
+    """Numbers of candidates C and rows Q of `CandidateGraph.of(graph)`, without its arrays."""
+    options = np.asarray(graph.task_option_end, np.int64) - graph.task_option_start
+    tied = options > MAX_DENSE_OPTIONS
+    candidates = np.where(tied, np.diff(graph.tasks.pair_start), options).sum()
+    # All tasks of a worker belong to one project: the first answer tells its options.
+    workers = graph.workers
+    pairs = np.diff(workers.pair_start)
+    some = pairs > 0
+    first_task = workers.neighbour[workers.entry_start[workers.pair_start[:-1][some]]]
+    per_pair = np.where(tied, 2, options)[first_task]
+    return int(candidates), int((pairs[some] * per_pair).sum())

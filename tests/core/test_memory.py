@@ -1,0 +1,99 @@
+"""The estimate of a batch's memory is an upper bound that is not far off, and refuses in time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.errors import ScoringError
+from crowdfm_core.graph import AnnotationGraph
+from crowdfm_core.memory import bytes_to_score, count_states
+from crowdfm_core.scoring import AnnotationBatch, Scorer
+from crowdfm_core.weights import load_weights
+
+MIB = 2**20
+
+# Peaks are of a process of its own: what was freed before is used again.
+_MEASURE = """
+import resource, sys
+import numpy as np
+from crowdfm_core.memory import bytes_to_score
+from crowdfm_core.scoring import Scorer
+from crowdfm_core.weights import load_weights
+from tests.core.test_memory import batch_of, graph_of
+
+name, *sizes = sys.argv[1], *map(int, sys.argv[2:])
+weights = load_weights(name)
+scorer = Scorer(weights, num_draws=1, num_threads=1)
+scorer.score(batch_of(200, 50, 20, 3))
+batch = batch_of(*sizes)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+scorer.score(batch)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024, bytes_to_score(weights.config, graph_of(batch)))
+"""
+
+
+def batch_of(annotations: int, tasks: int, workers: int, options: int) -> AnnotationBatch:
+    """One project in which everybody answers, a few workers most."""
+    rng = np.random.default_rng(1)
+    task = np.concatenate([np.arange(tasks), rng.integers(0, tasks, annotations - tasks)])
+    drawn = (workers * rng.random(annotations - workers) ** 2).astype(np.int32)
+    return AnnotationBatch(
+        task_index=task.astype(np.int32),
+        worker_index=np.concatenate([np.arange(workers), drawn]).astype(np.int32),
+        option_index=rng.integers(0, options, annotations).astype(np.int32),
+        task_project=np.zeros(tasks, np.int32),
+        project_ids=["large"],
+        num_options=np.array([options], np.int32),
+        num_workers=workers,
+    )
+
+
+def graph_of(batch: AnnotationBatch) -> AnnotationGraph:
+    return AnnotationGraph.from_arrays(
+        batch.task_index,
+        batch.worker_index,
+        batch.option_index,
+        num_tasks=len(batch.task_project),
+        num_workers=batch.num_workers,
+        num_option_rows=int(batch.num_options[0]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "sizes"),
+    [
+        ("default", (200_000, 40_000, 1_000, 5)),
+        ("default", (100_000, 5_000, 20_000, 10)),  # many workers, many rows
+        ("default", (100_000, 20_000, 2_000, 100)),  # tied
+        ("attention", (100_000, 50_000, 10_000, 5)),
+    ],
+)
+def test_estimate_is_an_upper_bound_of_the_right_size(
+    weights: str, sizes: tuple[int, int, int, int]
+) -> None:
+    command = [sys.executable, "-c", _MEASURE, weights, *map(str, sizes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak, estimate = map(int, done.stdout.split())
+    assert peak < estimate + 30 * MIB  # an allocator keeps some
+    assert estimate < 3 * peak + 30 * MIB
+
+
+@pytest.mark.parametrize("options", [3, 40])
+def test_states_are_those_that_the_layout_has(options: int) -> None:
+    graph = graph_of(batch_of(500, 90, 30, options))
+    layout = CandidateGraph.of(graph)
+    assert count_states(graph) == (layout.num_candidates, layout.num_rows)
+
+
+def test_a_batch_beyond_the_limit_is_refused_with_what_to_set() -> None:
+    batch = batch_of(5_000, 500, 300, 4)
+    needed = bytes_to_score(load_weights().config, graph_of(batch))
+    Scorer(load_weights(), max_bytes=needed).score(batch)
+    with pytest.raises(ScoringError, match=r"project 'large': 5000 .* raise scoring.max_model_gib"):
+        Scorer(load_weights(), max_bytes=needed - 1).score(batch)

@@ -50,10 +50,19 @@ class CrowdPlan:
     project: str
     options: tuple[str, ...]
     annotations: int
-    tasks: int  # at most the annotations
+    tasks: int
     workers: int
     preset: str
     team: str = ""
+
+    def __post_init__(self) -> None:
+        most = self.tasks * self.workers
+        if not 1 <= self.tasks <= self.annotations <= most:
+            problem = (
+                f"annotations of {self.project}: expected one per task and at most one per task "
+                f"and worker ({self.tasks} to {most}), got {self.annotations}"
+            )
+            raise ConfigError([problem], where="lake")
 
 
 @dataclass(frozen=True)

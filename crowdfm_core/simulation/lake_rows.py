@@ -117,19 +117,19 @@ def _truth(lake: Lake, piece: LakePiece) -> IntArray:
 
 
 def _answers_per_task(rng: np.random.Generator, piece: LakePiece) -> IntArray:
-    """Numbers of answers >= 1 that sum to the piece's annotations, int [T].
-
-    Of uneven votes, what a task has beyond the number of workers is left out.
-    """
-    tasks, annotations = piece.tasks, piece.annotations
+    """Numbers of answers, each from 1 to the workers, that sum to the piece's annotations, [T]."""
+    tasks, annotations, most = piece.tasks, piece.annotations, piece.plan.workers
     if PRESETS[piece.plan.preset].even_votes:
         few, extra = divmod(annotations, tasks)
         number = np.full(tasks, few, np.int32)
         number[rng.permutation(tasks)[:extra]] += 1
-    else:
-        weight = rng.random(tasks)
-        number = 1 + rng.multinomial(annotations - tasks, weight / weight.sum()).astype(np.int32)
-    return np.minimum(number, np.int32(piece.plan.workers))
+        return number
+    weight = rng.random(tasks)
+    number = 1 + rng.multinomial(annotations - tasks, weight / weight.sum()).astype(np.int32)
+    number = np.minimum(number, np.int32(most))
+    while missing := annotations - int(number.sum()):  # what exceeded the workers
+        number[rng.permutation(np.flatnonzero(number < most))[:missing]] += 1
+    return number
 
 
 def _given_again(rng: np.random.Generator, rows: _Rows, options: int) -> _Rows:

@@ -89,7 +89,8 @@ def test_pieces_hold_every_task_once_and_an_answer_for_each(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lake_module, "_PIECE", piece)
-        pieces = one_crowd("hammer-spammer", tasks=tasks, annotations=tasks + more).pieces()
+        sizes = {"tasks": tasks, "annotations": tasks + more, "workers": 10_000}
+        pieces = one_crowd("hammer-spammer", **sizes).pieces()
     held = np.concatenate([np.arange(p.first_task, p.first_task + p.tasks) for p in pieces])
     assert sorted(held) == list(range(tasks))
     assert sum(p.annotations for p in pieces) == tasks + more
@@ -124,6 +125,17 @@ def test_votes_are_even_or_not_as_the_preset_says() -> None:
     assert even.max() - even.min() <= 1
     assert uneven.min() <= 2
     assert uneven.max() >= 12
+
+
+def test_uneven_votes_of_few_workers_are_as_many_as_planned() -> None:
+    votes = answers_of(one_crowd("imbalanced-votes", workers=7))["task"].value_counts()
+    assert votes.sum() == 6_000  # of at most 7,000
+    assert votes.max() == 7
+
+
+def test_more_answers_than_tasks_and_workers_allow_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"annotations of p: .*\(1000 to 5000\), got 6000"):
+        one_crowd("hammer-spammer", workers=5)
 
 
 def test_hammers_are_always_right_and_spammers_guess_in_every_piece(

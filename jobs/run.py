@@ -19,7 +19,7 @@ from crowdfm_core.errors import RunError
 from crowdfm_core.weights import load_weights
 from jobs.inputs import input_fingerprint, input_version, read_rows
 from jobs.run_row import run_row
-from jobs.schemas import TABLES
+from jobs.schemas import GOLD_TABLES, QUALITY_TABLES, TABLES
 from jobs.session import make_session, scoring_profile
 from jobs.spark_errors import reason_of
 from jobs.steps.annotations import accepted, conflicting, reject_reasons, resolve_duplicates
@@ -30,8 +30,10 @@ from jobs.steps.components import (
     find_components,
 )
 from jobs.steps.crowdfm import Aggregated
+from jobs.steps.gold import GOLD_SCHEMA, gold_labels, rejected_gold
 from jobs.steps.methods import WITHOUT_FITS, Methods
 from jobs.steps.outputs import FIT_SCHEMA, stamp
+from jobs.steps.quality import add_spam_scores, measure_quality, previous_quality
 from jobs.summary import PROBABLE, RunSummary
 from jobs.tables import Tables
 
@@ -89,6 +91,7 @@ class _Run:
         )
         self.persisted: list[DataFrame] = []
         self.files: tuple[int, int] | None = None
+        self.gold = spark.createDataFrame([], GOLD_SCHEMA)  # known truth, of the tasks that have it
 
     def prepare(self) -> None:
         """Open input and output, so that errors come before the first write."""
@@ -98,9 +101,12 @@ class _Run:
             self.files = input_fingerprint(self.spark, self.config.input)
             self.summary.input_version = input_version(self.spark, self.config.input)
             self.raw = read_rows(self.spark, self.config.input, version=self.summary.input_version)
+            if (gold := self.config.gold) is not None:
+                self.raw_gold = read_rows(self.spark, gold, version=input_version(self.spark, gold))
             if not self.dry_run:
-                self.tables.create_all()
-                self.summary.tables = {name: self.tables.name(name) for name in TABLES}
+                names = _table_names(self.config)
+                self.tables.create_all(names)
+                self.summary.tables = {name: self.tables.name(name) for name in names}
 
     def execute(self) -> None:
         """Run all phases; in a dry run up to the components."""
@@ -114,6 +120,9 @@ class _Run:
         with self._phase("annotations"):
             annotations = self._annotations()
             self._check_input_unchanged()
+        if self.config.gold is not None:
+            with self._phase("gold"):
+                self.gold = self._gold()
         with self._phase("components"):
             placed, components = self._components(annotations)
         if self.dry_run:
@@ -134,6 +143,11 @@ class _Run:
                 results.append(methods.run(method))
         with self._phase("write"):
             self._write(components, results)
+        if self.config.quality:
+            with self._phase("quality"):
+                self._quality()
+        with self._phase("workers"):
+            self._write_workers(results)
 
     def succeed(self) -> None:
         """Write the run's row; a run is published by it alone."""
@@ -234,10 +248,43 @@ class _Run:
         self._replace(
             components=components,
             aggregated_labels=stamp(_union([result.labels for result in results]), run_id),
-            worker_scores=stamp(_union([result.workers for result in results]), run_id),
             method_fits=stamp(_union(fits), run_id),
         )
         self._count_labels()
+
+    def _gold(self) -> DataFrame:
+        """Split good rows of gold from bad ones, count and write both."""
+        raw = self.raw_gold.persist()
+        gold, rejected = gold_labels(raw).persist(), rejected_gold(raw)
+        self.persisted += [raw, gold]
+        self.summary.gold_labels = gold.count()
+        self.summary.gold_rows_rejected = rejected.count()
+        if self.dry_run:
+            return gold
+        run_id = self.summary.run_id
+        self._replace(
+            gold_labels=stamp(gold, run_id),
+            rejected_gold_labels=rejected.withColumn("run_id", F.lit(run_id)),
+        )
+        return gold
+
+    def _quality(self) -> None:
+        tables, run_id = self.tables, self.summary.run_id
+        measured = measure_quality(
+            tables.read("annotations"),
+            tables.read("aggregated_labels"),
+            self.gold,
+            previous_quality(tables.read("project_quality"), tables.read("runs"), run_id),
+            reference=self.config.methods[0],
+        )
+        self.persisted.extend(measured.persisted)
+        self._replace(**{name: stamp(rows, run_id) for name, rows in measured.tables.items()})
+
+    def _write_workers(self, results: list[Aggregated]) -> None:
+        workers = _union([result.workers for result in results])
+        if self.config.quality:
+            workers = add_spam_scores(workers, self.tables.read("worker_quality"))
+        self._replace(worker_scores=stamp(workers, self.summary.run_id))
 
     def _count_labels(self) -> None:
         summary = self.summary
@@ -275,6 +322,13 @@ class _Run:
 
     def _say(self, message: str, *values: object) -> None:
         _log.info(f"run {self.summary.run_id}: {message}", *values)
+
+
+def _table_names(config: JobConfig) -> list[str]:
+    """Tables that a run with this configuration writes."""
+    without = {table.name for table in GOLD_TABLES if config.gold is None}
+    without |= {table.name for table in QUALITY_TABLES if not config.quality}
+    return [name for name in TABLES if name not in without]
 
 
 def _union(parts: list[DataFrame]) -> DataFrame:

@@ -5,92 +5,38 @@ Grain, words and columns are those of the design; a column that a method does no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-__all__ = ["TABLES", "Column", "Table"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: SQL type and what it means."""
-
-    name: str
-    type: str
-    comment: str
-    required: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table; `key` columns identify a row, `volatile` ones never make a row count as changed.
-
-    checks: name -> SQL condition that every row must meet. cluster_by: at most four columns.
-    """
-
-    name: str
-    comment: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    volatile: tuple[str, ...] = ()
-    checks: dict[str, str] = field(default_factory=dict)
-    cluster_by: tuple[str, ...] = ()
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Names of all columns in order."""
-        return tuple(column.name for column in self.columns)
-
-    @property
-    def ddl(self) -> str:
-        """Column definitions for CREATE TABLE."""
-        return ", ".join(
-            f"`{column.name}` {column.type}{' NOT NULL' if column.required else ''} "
-            f"COMMENT '{column.comment}'"
-            for column in self.columns
-        )
-
-
-def _key(name: str, comment: str) -> Column:
-    return Column(name, "string", comment, required=True)
-
-
-_PROJECT = _key("project_id", "tasks that share one option set")
-_TASK = _key("task_id", "task, unique within its project")
-_WORKER = _key("worker_id", "worker, unique within the project")
-_METHOD = _key("method", "aggregation method, such as crowdfm or majority_vote")
-_COMPONENT = Column(
-    "component_id", "string", "connected part of the project; the same from run to run"
+from jobs.quality_schemas import GOLD_TABLES, QUALITY_TABLES
+from jobs.table_spec import (
+    COMPONENT,
+    METHOD,
+    PROJECT,
+    RUN,
+    TASK,
+    UPDATED,
+    WORKER,
+    Column,
+    Table,
+    key,
+    share,
+    within_unit,
 )
-_RUN = Column("run_id", "string", "run that last changed this row", required=True)
-_UPDATED = Column("updated_at", "timestamp", "when this row last changed, UTC", required=True)
 
+__all__ = ["GOLD_TABLES", "QUALITY_TABLES", "TABLES", "Column", "Table"]
 
-def _share(name: str, comment: str) -> Column:
-    return Column(name, "double", f"{comment}; in [0, 1]")
-
-
-def _within_unit(*names: str) -> dict[str, str]:
-    # Averages of probabilities may exceed 1 by rounding.
-    return {
-        f"{name}_in_unit_interval": f"{name} IS NULL OR {name} BETWEEN 0 AND 1.000001"
-        for name in names
-    }
-
-
-_ALL = (
+_RESULTS = (
     Table(
         "annotations",
         "Accepted answers, one per project, task and worker after the duplicate rule",
         ("project_id", "task_id", "worker_id"),
         (
-            _PROJECT,
-            _TASK,
-            _WORKER,
+            PROJECT,
+            TASK,
+            WORKER,
             Column("label", "string", "the answer given", required=True),
             Column("annotated_at", "timestamp", "when it was given, UTC; null if unknown"),
             Column("source", "string", "input.source of the configuration"),
             Column("ingested_at", "timestamp", "when this row last changed, UTC", required=True),
-            _RUN,
+            RUN,
         ),
         volatile=("ingested_at", "run_id"),
         cluster_by=("project_id", "task_id"),
@@ -108,7 +54,7 @@ _ALL = (
             Column("raw_record", "string", "the whole row as JSON, or the text of a broken line"),
             Column("reasons", "array<string>", "everything that is wrong with the row", True),
             Column("source_file", "string", "file the row was read from"),
-            _RUN,
+            RUN,
         ),
     ),
     Table(
@@ -116,8 +62,8 @@ _ALL = (
         "Connected parts of the projects",
         ("project_id", "component_id"),
         (
-            _PROJECT,
-            _key("component_id", "hash of the smallest task_id; the same from run to run"),
+            PROJECT,
+            key("component_id", "hash of the smallest task_id; the same from run to run"),
             Column("num_tasks", "bigint", "tasks", required=True),
             Column("num_workers", "bigint", "workers", required=True),
             Column("num_annotations", "bigint", "annotations", required=True),
@@ -130,29 +76,29 @@ _ALL = (
         "One inferred label per task and method",
         ("project_id", "task_id", "method"),
         (
-            _PROJECT,
-            _TASK,
-            _METHOD,
+            PROJECT,
+            TASK,
+            METHOD,
             Column("label", "string", "the inferred answer", required=True),
-            _share("probability", "probability of the label, null where a method has none"),
+            share("probability", "probability of the label, null where a method has none"),
             Column(
                 "probabilities",
                 "map<string, double>",
                 "option -> probability, at most output.max_probabilities of the most probable",
             ),
             Column("runner_up_label", "string", "second most probable option, null without one"),
-            _share("margin", "probability of the label minus that of the runner-up"),
+            share("margin", "probability of the label minus that of the runner-up"),
             Column("entropy", "double", "of all probabilities, in nats, >= 0"),
             Column("num_annotations", "bigint", "answers of the task", required=True),
-            _share("agreement", "share of the answers equal to the label (of num_annotations)"),
+            share("agreement", "share of the answers equal to the label (of num_annotations)"),
             Column("is_tie", "boolean", "the two most probable options are equally probable", True),
             Column("difficulty", "double", "crowdfm only: grows with hardness, 3PL scale"),
-            _COMPONENT,
-            _RUN,
-            _UPDATED,
+            COMPONENT,
+            RUN,
+            UPDATED,
         ),
         volatile=("run_id", "updated_at"),
-        checks=_within_unit("probability", "margin", "agreement"),
+        checks=within_unit("probability", "margin", "agreement"),
         cluster_by=("project_id", "method", "task_id"),
     ),
     Table(
@@ -160,9 +106,9 @@ _ALL = (
         "One row per worker and method",
         ("project_id", "worker_id", "method"),
         (
-            _PROJECT,
-            _WORKER,
-            _METHOD,
+            PROJECT,
+            WORKER,
+            METHOD,
             Column(
                 "score",
                 "double",
@@ -170,17 +116,21 @@ _ALL = (
                 "expected_accuracy, majority_vote: agreement_with_aggregate",
             ),
             Column("ability", "double", "crowdfm only: latent ability on the 3PL scale"),
-            _share("expected_accuracy", "mean probability of the answers given"),
-            _share("agreement_with_aggregate", "share of answers equal to the label"),
+            share("expected_accuracy", "mean probability of the answers given"),
+            share("agreement_with_aggregate", "share of answers equal to the label"),
             Column("num_annotations", "bigint", "answers of the worker", required=True),
             Column("num_tasks", "bigint", "tasks answered by the worker", required=True),
-            Column("spam_score", "double", "not computed by these methods: always null"),
-            _COMPONENT,
-            _RUN,
-            _UPDATED,
+            share(
+                "spam_score",
+                "of the first method: distance of the worker from one who does not look at the "
+                "task, 0 a spammer, see worker_quality; else, and without quality, null",
+            ),
+            COMPONENT,
+            RUN,
+            UPDATED,
         ),
         volatile=("run_id", "updated_at"),
-        checks=_within_unit("expected_accuracy", "agreement_with_aggregate"),
+        checks=within_unit("expected_accuracy", "agreement_with_aggregate", "spam_score"),
         cluster_by=("project_id", "method", "worker_id"),
     ),
     Table(
@@ -188,13 +138,13 @@ _ALL = (
         "What became of each classical method on each project",
         ("project_id", "method"),
         (
-            _PROJECT,
-            _METHOD,
+            PROJECT,
+            METHOD,
             Column("problem", "string", "why there are no labels; null where there are"),
             Column("iterations", "bigint", "iterations until the method ended"),
             Column("converged", "boolean", "ended by its own rule, not by the limit"),
-            _RUN,
-            _UPDATED,
+            RUN,
+            UPDATED,
         ),
         volatile=("run_id", "updated_at"),
     ),
@@ -203,7 +153,7 @@ _ALL = (
         "One row per run; only tables of a SUCCEEDED run, at the versions it names, are published",
         ("run_id",),
         (
-            _key("run_id", "the run"),
+            key("run_id", "the run"),
             Column("status", "string", "SUCCEEDED or FAILED", required=True),
             Column("started_at", "timestamp", "UTC", required=True),
             Column("finished_at", "timestamp", "UTC", required=True),
@@ -221,4 +171,4 @@ _ALL = (
     ),
 )
 
-TABLES = {table.name: table for table in _ALL}
+TABLES = {table.name: table for table in (*_RESULTS, *GOLD_TABLES, *QUALITY_TABLES)}

@@ -25,6 +25,8 @@ class RunSummary:
     rows_rejected: int = 0
     rows_superseded: int = 0
     annotations: int = 0
+    gold_labels: int | None = None  # tasks with known truth; None where no gold is configured
+    gold_rows_rejected: int = 0
     projects: int = 0
     components: int = 0
     tasks: int = 0
@@ -50,7 +52,11 @@ class RunSummary:
             "tasks",
             "workers",
         )
-        return {name: getattr(self, name) for name in names}
+        counts = {name: getattr(self, name) for name in names}
+        if self.gold_labels is not None:
+            counts["gold_labels"] = self.gold_labels
+            counts["gold_rows_rejected"] = self.gold_rows_rejected
+        return counts
 
     def to_json(self) -> str:
         """Return everything as one line of JSON."""
@@ -98,7 +104,11 @@ class RunSummary:
             *(f"{count:>11,}    {reason}" for reason, count in reasons),
             f"{self.rows_superseded:>11,}  superseded by another answer of the worker to the task",
         ]
-        return [*lines, f"{self.annotations:>11,}  annotations"]
+        lines.append(f"{self.annotations:>11,}  annotations")
+        if self.gold_labels is not None:
+            rejected = f" ({self.gold_rows_rejected:,} rows rejected)"
+            lines.append(f"{self.gold_labels:>11,}  tasks with known truth{rejected}")
+        return lines
 
     def _graph_lines(self) -> list[str]:
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,12 +46,12 @@ class Tables:
             return f"delta.`{folder.replace('`', '``')}/{table}`"
         return f"{self._output.schema}.{table}"
 
-    def create_all(self) -> None:
-        """Create the tables that are not there yet.
+    def create_all(self, names: Iterable[str] = TABLES) -> None:
+        """Create those of the named tables that are not there yet.
 
         Raises InputError when the output location cannot be written.
         """
-        for table in TABLES.values():
+        for table in map(TABLES.__getitem__, names):
             try:
                 self._spark.sql(self._create_statement(table))
             except Exception as error:  # Spark's, Delta's and the file system's share no base
@@ -72,8 +72,9 @@ class Tables:
 
         rows: one per key, the table's columns. Rows that are equal but for the volatile columns
         keep theirs, so that running the same input again commits nothing. Rows that are not in
-        `rows` are deleted. A table without a key is overwritten. Raises RunError when another run
-        wrote to the table at the same time.
+        `rows` are deleted. A table without a key is overwritten; one with run_id in its key is a
+        history, in which rows of other runs stay. Raises RunError when another run wrote to the
+        table at the same time.
         """
         spec = TABLES[table]
         rows = rows.select(*spec.column_names)
@@ -88,7 +89,9 @@ class Tables:
             rows.writeTo(self.name(table)).options(**mark).append()
             version = self._own_version(table, version)
         else:
-            changed = _changes(spec, present, rows).persist()
+            own = "run_id" in spec.key
+            before = present.where(F.col("run_id") == self.run_id) if own else present
+            changed = _changes(spec, before, rows).persist()
             if not changed.isEmpty():
                 self._apply(spec, changed)
                 version = self._own_version(table, version)

@@ -96,6 +96,7 @@ def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> Path:
             "columns": {"project_id": "project"},
         },
         "output": {"path": str(folder / "out")},
+        "quality": False,
         "model": {"num_draws": 1},
         "scoring": {"max_annotations_per_batch": 200},
         "spark": {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf, **spark},

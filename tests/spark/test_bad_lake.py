@@ -80,6 +80,7 @@ def job(folder: Path) -> JobConfig:
                     "columns": {"project_id": "project"},
                 },
                 "output": {"path": str(folder / "out")},
+                "quality": False,
                 "model": {"num_draws": 1},
                 "spark": {"master": "local[2]"},
             }

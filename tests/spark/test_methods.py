@@ -53,6 +53,7 @@ def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[
             "columns": {"project_id": "project"},
         },
         "output": {"path": str(folder / "out")},
+        "quality": False,
         "methods": METHODS,
         "engines": {"wawa": "sql"},
         "scoring": {"max_annotations_per_batch": 130, "max_method_gib": 0.5},

@@ -56,6 +56,7 @@ def write_conf(lake: Path, **changes: Any) -> Path:
             "columns": {"project_id": "project", "annotated_at": "at"},
         },
         "output": {"path": str(lake / "out")},
+        "quality": False,  # has runs of its own
         "model": {"num_draws": 1},
         "spark": {"master": "local[2]"},
         **changes,

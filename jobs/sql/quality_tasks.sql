@@ -1,0 +1,66 @@
+-- Grain: project_id, task_id, of all tasks. {votes}: quality_votes.sql; {labels}: aggregated_labels of
+-- all methods; {gold}: gold_labels. label, probability and entropy are those of {reference}, null
+-- where it abstains; num_methods: methods with a label; dissenting_methods: those with another label
+-- than the reference; support: mean probability that the methods give to its label (of num_methods):
+-- of a method without probabilities 1 or 0, of one that ranks the label below its second place 0.
+WITH named AS (
+  SELECT
+    project_id,
+    task_id,
+    -- Sorted, so that sums do not depend on the order in which rows arrive.
+    array_sort(
+      collect_list(struct(method, label, probability, runner_up_label, margin, entropy))
+    ) AS methods
+  FROM {labels}
+  GROUP BY
+    project_id,
+    task_id
+),
+compared AS (
+  SELECT
+    project_id,
+    task_id,
+    methods,
+    transform(methods, m -> m.label) AS labels,
+    get(filter(methods, m -> m.method = {reference}), 0) AS chosen
+  FROM named
+)
+SELECT
+  votes.project_id,
+  votes.task_id,
+  votes.num_annotations,
+  votes.votes,
+  compared.chosen.label AS label,
+  compared.chosen.probability AS probability,
+  compared.chosen.entropy AS entropy,
+  gold.true_label,
+  coalesce(size(compared.methods), 0) AS num_methods,
+  coalesce(
+    aggregate(
+      compared.labels,
+      0,
+      (pairs, one) -> pairs + size(filter(compared.labels, other -> other <> one)),
+      pairs -> CAST(pairs / 2 AS INT)
+    ),
+    0
+  ) AS num_differing_pairs,
+  transform(
+    filter(compared.methods, m -> m.label <> compared.chosen.label), m -> m.method
+  ) AS dissenting_methods,
+  aggregate(
+    compared.methods,
+    0D,
+    (sum, m) -> sum + CASE
+      WHEN m.label = compared.chosen.label THEN coalesce(m.probability, 1D)
+      WHEN m.runner_up_label = compared.chosen.label THEN coalesce(m.probability - m.margin, 0D)
+      WHEN compared.chosen.label IS NOT NULL THEN 0D
+    END,
+    sum -> sum / size(compared.methods)
+  ) AS support
+FROM {votes} AS votes
+LEFT JOIN compared
+  ON votes.project_id = compared.project_id
+  AND votes.task_id = compared.task_id
+LEFT JOIN {gold} AS gold
+  ON votes.project_id = gold.project_id
+  AND votes.task_id = gold.task_id

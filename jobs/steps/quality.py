@@ -1,0 +1,158 @@
+"""Quality of annotations, workers and labels over all projects at once, in SQL.
+
+Agreement is computed from patterns of votes, never from pairs of answers. What does take pairs (of
+workers, for Cohen's kappa and for copied errors) is bounded by the constants below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+
+from jobs.sql import run_sql
+
+__all__ = ["Quality", "add_spam_scores", "measure_quality", "previous_quality"]
+
+# Sums of shares are sums of whole multiples of 1 / _UNIT, as the sum of doubles depends on their
+# order. A multiple of 1 to 16, so that shares of few answers are exact; up to 1e10 shares fit.
+_UNIT = 720_720_000
+
+_FEW = 10  # workers with fewer answers are never suspects
+_PRIOR = 10  # answers like the project's that are added to a worker's for agreement_shrunk
+_MAX_ALIKE = 5  # workers with the same wrong answer to a task, among whom copying is looked for
+_MAX_SECONDS = 3600  # a longer interval between two answers is a pause
+_MAX_CELLS = 1000  # of a confusion matrix in a column
+_MAX_LABELS = 1000  # with their shares in a column
+
+# Pairs for Cohen's kappa, per project: of at most so many workers, at most so many times.
+_PAIRED_WORKERS = 10
+_MAX_MEETINGS = 100_000
+_MIN_SHARED = 10  # tasks of a pair
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Tables of quality by name, without the run's own columns.
+
+    persisted: what to unpersist when all have been written.
+    """
+
+    tables: dict[str, DataFrame]
+    persisted: tuple[DataFrame, ...]
+
+
+def measure_quality(
+    annotations: DataFrame,
+    labels: DataFrame,
+    gold: DataFrame,
+    previous: DataFrame,
+    *,
+    reference: str,
+) -> Quality:
+    """Return project_quality, method_quality, worker_quality, task_quality and label_thresholds.
+
+    annotations: project_id, task_id, worker_id, label, annotated_at, one row per answer; labels:
+    aggregated_labels of all methods; gold: project_id, task_id, true_label, without rows where
+    nothing is known; previous: of previous_quality. Tasks and workers are judged by the labels of
+    the method `reference`. Annotations are moved twice, labels once.
+    """
+    unit, of_reference = {"unit": _UNIT}, {"reference": reference}
+    votes = run_sql("quality_votes", annotations=annotations.repartition("project_id", "task_id"))
+    tasks = _kept(run_sql("quality_tasks", of_reference, votes=votes, labels=labels, gold=gold))
+    answers = _kept(run_sql("quality_answers", annotations=annotations, tasks=tasks))
+    confusions = _kept(
+        run_sql("quality_confusions", {**unit, "max_alike": _MAX_ALIKE}, answers=answers)
+    )
+    probabilities = run_sql("quality_probabilities", unit, labels=labels).persist()
+    judged = run_sql("quality_judged", labels=labels, gold=gold).persist()
+    methods = run_sql(
+        "quality_methods",
+        {**unit, **of_reference},
+        probabilities=probabilities,
+        truth=run_sql("quality_truth", {"max_cells": _MAX_CELLS}, judged=judged),
+        tasks=tasks,
+    ).persist()
+    tables = {
+        "project_quality": _projects(tasks, answers, confusions, methods, previous, reference),
+        "method_quality": methods,
+        "worker_quality": _workers(annotations, answers, confusions, reference),
+        "task_quality": run_sql("quality_task_findings", of_reference, tasks=tasks),
+        "label_thresholds": run_sql(
+            "quality_thresholds", probabilities=probabilities, judged=judged
+        ),
+    }
+    return Quality(tables, (tasks, answers, confusions, probabilities, judged, methods))
+
+
+def add_spam_scores(workers: DataFrame, worker_quality: DataFrame) -> DataFrame:
+    """Return worker_scores of all methods with the spam_score of the one that judged the workers.
+
+    Grain: project_id, worker_id, method.
+    """
+    key = ["project_id", "worker_id", "method"]
+    return workers.drop("spam_score").join(worker_quality.select(*key, "spam_score"), key, "left")
+
+
+def previous_quality(project_quality: DataFrame, runs: DataFrame, run_id: str) -> DataFrame:
+    """Return what the newest other run that SUCCEEDED found; grain: project_id.
+
+    Columns: run_id, label_shares.
+    """
+    return run_sql(
+        "quality_previous", {"run_id": run_id}, project_quality=project_quality, runs=runs
+    )
+
+
+def _projects(
+    tasks: DataFrame,
+    answers: DataFrame,
+    confusions: DataFrame,
+    methods: DataFrame,
+    previous: DataFrame,
+    reference: str,
+) -> DataFrame:
+    pairs = run_sql(
+        "quality_pair_kappa",
+        {
+            "max_workers": _PAIRED_WORKERS,
+            "max_meetings": _MAX_MEETINGS,
+            "min_shared": _MIN_SHARED,
+        },
+        answers=answers,
+        confusions=confusions,
+    )
+    return run_sql(
+        "quality_projects",
+        {"reference": reference},
+        labels=run_sql("quality_labels", {"max_labels": _MAX_LABELS}, tasks=tasks),
+        agreement=run_sql(
+            "quality_agreement", patterns=run_sql("quality_vote_patterns", tasks=tasks)
+        ),
+        pairs=pairs,
+        methods=methods,
+        previous=previous,
+    )
+
+
+def _workers(
+    annotations: DataFrame, answers: DataFrame, confusions: DataFrame, reference: str
+) -> DataFrame:
+    return run_sql(
+        "quality_workers",
+        {
+            "reference": reference,
+            "unit": _UNIT,
+            "prior": _PRIOR,
+            "few": _FEW,
+            "max_cells": _MAX_CELLS,
+        },
+        confusions=confusions,
+        shared_errors=run_sql("quality_shared_errors", {"max_alike": _MAX_ALIKE}, answers=answers),
+        speeds=run_sql("quality_speed", {"max_seconds": _MAX_SECONDS}, annotations=annotations),
+    )
+
+
+def _kept(frame: DataFrame) -> DataFrame:
+    return frame.persist(StorageLevel.DISK_ONLY)

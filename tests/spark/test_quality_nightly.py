@@ -1,0 +1,125 @@
+"""Quality tables and gold in whole runs: what lands, what a second run adds, what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+
+from crowdfm_core.config import JobConfig, load_config
+from jobs.run import run_nightly
+from jobs.schemas import GOLD_TABLES, QUALITY_TABLES
+
+PROJECTS = ("p", "q")
+GOLD = "project,task,true_label\np,t0,1\np,t1,1\nq,t2,1\nq,,1\nq,t3,1\nq,t3,2\n"
+
+
+def answers(changed: str = "") -> str:
+    """Two projects of 12 tasks, 4 workers: w3 always says 1, the others the truth, task mod 3."""
+    rows = ["project,task,worker,label,at"]
+    for project in PROJECTS:
+        for task in range(12):
+            for worker in range(4):
+                label = 1 if worker == 3 else task % 3
+                time = f"2026-01-01T00:00:{task + 10 * worker:02}Z"
+                rows.append(f"{project},t{task},w{worker},{changed or label},{time}")
+    return "\n".join(rows)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "rows.csv").write_text(answers())
+    (tmp_path / "gold.csv").write_text(GOLD)
+    return tmp_path
+
+
+def config(lake: Path, **changes: Any) -> JobConfig:
+    settings = {
+        "input": {
+            "path": str(lake / "in"),
+            "format": "csv",
+            "columns": {"project_id": "project", "annotated_at": "at"},
+        },
+        "gold": {
+            "path": str(lake / "gold.csv"),
+            "format": "csv",
+            "columns": {"project_id": "project"},
+        },
+        "output": {"path": str(lake / "out")},
+        "methods": ["majority_vote"],
+        "spark": {"master": "local[2]"},
+        **changes,
+    }
+    path = lake / "job.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return load_config(path)
+
+
+def table(spark: SparkSession, lake: Path, name: str) -> Any:
+    return spark.read.format("delta").load(str(lake / "out" / name))
+
+
+def test_runs_write_quality_and_keep_its_history(spark: SparkSession, lake: Path) -> None:
+    summary = run_nightly(config(lake), run_id="one")
+    assert (summary.gold_labels, summary.gold_rows_rejected) == (3, 3)
+    reasons = [row["reasons"] for row in table(spark, lake, "rejected_gold_labels").collect()]
+    assert sorted(reasons) == [["conflicting_true_labels"]] * 2 + [["missing_task_id"]]
+
+    quality = {row["project_id"]: row for row in table(spark, lake, "project_quality").collect()}
+    # t0 and t1 have the labels 0 and 1, and both are said to be 1.
+    assert (quality["p"]["num_gold"], quality["p"]["accuracy"]) == (2, 0.5)
+    assert (quality["q"]["num_gold"], quality["q"]["accuracy"]) == (1, 0.0)
+    assert quality["p"]["label_shares"] == pytest.approx({"0": 1 / 3, "1": 1 / 3, "2": 1 / 3})
+    assert quality["p"]["num_worker_pairs"] == 6
+    workers = table(spark, lake, "worker_quality").where("project_id = 'p'").collect()
+    flags = {row["worker_id"]: (row["spam_score"], row["is_constant_suspect"]) for row in workers}
+    assert flags == {**{f"w{n}": (1.0, False) for n in range(3)}, "w3": (0.0, True)}
+    assert {row["median_seconds"] for row in workers} == {1.0}
+    scores = table(spark, lake, "worker_scores").where("project_id = 'p'").collect()
+    assert {row["worker_id"]: row["spam_score"] for row in scores} == {
+        worker: score for worker, (score, _) in flags.items()
+    }
+    cuts = {
+        row["threshold"]: (row["num_tasks"], row["num_gold"], row["accuracy"])
+        for row in table(spark, lake, "label_thresholds").where("project_id = 'p'").collect()
+    }
+    # Labels other than 1 have three votes of four.
+    assert (cuts[0.7], cuts[0.8]) == ((12, 2, 0.5), (4, 1, 1.0))
+
+    replaced = [name for name in summary.tables if name not in ("runs", "rejected_gold_labels")]
+    history = ("project_quality", "method_quality")
+    before = {
+        name: sorted(map(str, table(spark, lake, name).collect()))
+        for name in replaced
+        if name not in history
+    }
+    run_nightly(config(lake), run_id="two")
+    for name, rows in before.items():
+        assert sorted(map(str, table(spark, lake, name).collect())) == rows, name
+    (lake / "in" / "rows.csv").write_text(answers(changed="1"))
+    run_nightly(config(lake), run_id="three")
+    runs = table(spark, lake, "project_quality").where("project_id = 'p'").collect()
+    drift = {row["run_id"]: (row["previous_run_id"], row["label_drift"]) for row in runs}
+    assert drift == {
+        "one": (None, None),
+        "two": ("one", pytest.approx(0.0)),
+        "three": ("two", pytest.approx(2 / 3)),
+    }
+    # Nobody disagrees any more, by any method.
+    assert table(spark, lake, "task_quality").isEmpty()
+
+
+def test_run_without_quality_and_gold_makes_none_of_their_tables(
+    spark: SparkSession, lake: Path
+) -> None:
+    summary = run_nightly(config(lake, quality=False, gold=None))
+    left_out = {table.name for table in (*GOLD_TABLES, *QUALITY_TABLES)}
+    assert not left_out & set(summary.tables)
+    assert not left_out & {path.name for path in (lake / "out").iterdir()}
+    assert "gold_labels" not in summary.counts()
+    scores = table(spark, lake, "worker_scores").select("spam_score").distinct().collect()
+    assert [tuple(row) for row in scores] == [(None,)]

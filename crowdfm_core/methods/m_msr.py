@@ -76,7 +76,7 @@ def num_pairs_at_most(answers: Answers) -> int:
 
 def _pairs(answers: Answers) -> tuple[npt.NDArray[np.int64], IntArray, Floats]:
     """First pair of each worker [W+1], the other worker [P], and the share of the tasks they
-    share on which both say the same [P]; pairs are ordered by worker, then by the other."""
+    share on which both say the same [P]; pairs are ordered by worker, then by first meeting."""
     rows = stable_order(answers.worker_index, answers.num_workers)
     of_worker = np.concatenate([[0], np.cumsum(answers.answers_per_worker())]).astype(np.int64)
     columns = (answers.task_start(), answers.task_index, answers.worker_index, answers.option_index)
@@ -115,8 +115,6 @@ def _meet(
                 agreed[v] += option[e] == option[f]
         if counting:
             start[w + 1] = count
-        else:
-            met[:count] = np.sort(met[:count])
         for i in range(count):
             v = met[i]
             if not counting:
@@ -169,10 +167,10 @@ def _complete(start, other, size, filtered, tasks, max_iterations, tolerance):  
         u = _filtered_means(start, other, size, v, u, filtered, tasks)
         # u v' - u_before v_before' = du v' + u_before dv', whose norm needs no matrix.
         du, dv = u - u_before, v - v_before
-        moved = (du @ du) * (v @ v) + (u_before @ u_before) * (dv @ dv)
-        moved += 2.0 * (du @ u_before) * (v @ dv)
+        moved = (du * du).sum() * (v * v).sum() + (u_before * u_before).sum() * (dv * dv).sum()
+        moved += 2.0 * (du * u_before).sum() * (v * dv).sum()
         converged = np.sqrt(max(moved, 0.0)) < tolerance
-    scale = np.sqrt(np.sqrt((u @ u) / max(v @ v, _SMALLEST)))
+    scale = np.sqrt(np.sqrt((u * u).sum() / max((v * v).sum(), _SMALLEST)))
     return u / max(scale, _SMALLEST), iterations, converged
 
 
@@ -182,12 +180,16 @@ def _signs(start, other, sign):  # pragma: no cover
     iteration from all 1; more are 1 than -1."""
     x = np.ones(len(start) - 1, np.float64)
     for _ in range(_SIGN_STEPS):
-        after = x.copy()
+        after, largest = x.copy(), _SMALLEST
         for w in range(len(x)):
             total = 0.0
             for p in range(start[w], start[w + 1]):
                 total += sign[p] * x[other[p]]
             after[w] += total / max(1, start[w + 1] - start[w])
-        x = after / max(np.abs(after).max(), _SMALLEST)
-    signs = np.where(x < 0.0, -1.0, 1.0)
-    return signs if signs.sum() >= 0.0 else -signs
+            largest = max(largest, abs(after[w]))
+        x = after / largest
+    balance = 0.0
+    for w in range(len(x)):
+        x[w] = -1.0 if x[w] < 0.0 else 1.0
+        balance += x[w]
+    return x if balance >= 0.0 else -x

@@ -148,6 +148,22 @@ class CandidateGraph:
             side.chunk_start,
         )
 
+    @property
+    def task_side_walk(self) -> tuple[npt.NDArray[Any], ...]:
+        """What `candidates_to_few_rows` needs beside the candidates and the workers' ranges."""
+        side = self.graph.tasks
+        return (
+            self.candidate_start,
+            self.candidate_option,
+            self.row_start,
+            side.pair_start,
+            side.pair_option,
+            side.entry_start,
+            side.neighbour,
+            side.neighbour_pair,
+            self.task_is_tied,
+        )
+
     def links(self) -> tuple[IntArray, IntArray]:
         """Row and candidate of every (annotation, candidate of its task), for segment sums."""
         side = self.graph.tasks

@@ -26,6 +26,8 @@ __all__ = [
     "read_outs",
 ]
 
+_CHUNK = 4096  # rows whose hidden layer stays in the processor's cache
+
 PREFIX = "heads."  # of the names of all tensors of heads
 PAIR_HEAD = "compatibility"  # see crowdfm_core/compatibility.py
 
@@ -41,8 +43,11 @@ def read_out(heads: Tensors, name: str, embeddings: npt.NDArray[Any]) -> Floats:
     if f"{PREFIX}{name}.weight" not in heads:
         return np.full(len(embeddings), np.nan)
     weight = heads[f"{PREFIX}{name}.weight"].astype(np.float64)
-    # Summed row by row: a product with a vector adds up in an order that depends on all rows.
-    value: Floats = (_hidden(heads, name, embeddings) * weight).sum(-1)
+    value: Floats = np.empty(len(embeddings))
+    for start in range(0, len(embeddings), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        # Summed row by row: a product with a vector adds up in an order that depends on all rows.
+        value[part] = (_hidden(heads, name, embeddings[part]) * weight).sum(-1)
     return value + heads[f"{PREFIX}{name}.bias"]
 
 

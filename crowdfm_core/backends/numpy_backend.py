@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -155,7 +156,18 @@ class NumpyOps:
 
     def candidates_to_rows(self, candidates: FloatArray, layout: CandidateGraph) -> FloatArray:
         """See `Operations.candidates_to_rows`."""
-        out: FloatArray = candidate_kernels.candidates_to_rows(
-            np.ascontiguousarray(candidates), *layout.worker_walk
-        )
+        candidates = np.ascontiguousarray(candidates)
+        out: FloatArray
+        if layout.num_rows < layout.num_candidates:
+            out = candidate_kernels.candidates_to_few_rows(
+                candidates, *layout.task_side_walk, _even_ranges(layout.graph.workers)
+            )
+        else:
+            out = candidate_kernels.candidates_to_rows(candidates, *layout.worker_walk)
         return out
+
+
+def _even_ranges(side: Side) -> npt.NDArray[np.int64]:
+    """Ranges of centres with about equal numbers of entries, one per thread: [threads + 1]."""
+    marks = np.linspace(0, len(side.neighbour), numba.get_num_threads() + 1)
+    return np.searchsorted(side.entry_start[side.pair_start], marks).astype(np.int64)

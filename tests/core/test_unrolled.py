@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from crowdfm_core.backends import candidate_kernels
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.backends.torch_backend import TorchOps
 from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
@@ -265,3 +266,16 @@ def test_tasks_whose_truth_nobody_answered_weigh_nothing_when_tied() -> None:
     sizes = np.bincount(packed.candidate_task)
     expected = (packed.task_weight * np.log(sizes)).sum()
     assert float(loss_of(logits, packed)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_both_ways_to_sum_candidates_by_rows_agree_to_the_last_bit(
+    tied: bool, threads: int
+) -> None:
+    layout = layout_of(random_rows(5, tasks=60, workers=8, options=3), 3, tied=tied)
+    x = np.random.default_rng(1).normal(size=(layout.num_candidates, 3)).astype(np.float32)
+    number = layout.graph.num_workers
+    ranges = np.array([0, number] if threads == 1 else [0, 3, number])
+    few = candidate_kernels.candidates_to_few_rows(x, *layout.task_side_walk, ranges)
+    np.testing.assert_array_equal(few, candidate_kernels.candidates_to_rows(x, *layout.worker_walk))

@@ -99,6 +99,7 @@ def candidates_to_rows(
 @numba.njit(cache=True, parallel=True)
 def candidates_to_few_rows(
     candidates,
+    first_worker,
     candidate_start,
     candidate_option,
     row_start,
@@ -108,7 +109,6 @@ def candidates_to_few_rows(
     neighbour,
     neighbour_pair,
     is_tied,
-    first_worker,
 ):  # pragma: no cover
     """The same sums as `candidates_to_rows`, to the last bit, for fewer rows than candidates.
 

@@ -160,7 +160,7 @@ class NumpyOps:
         out: FloatArray
         if layout.num_rows < layout.num_candidates:
             out = candidate_kernels.candidates_to_few_rows(
-                candidates, *layout.task_side_walk, _even_ranges(layout.graph.workers)
+                candidates, _even_ranges(layout.graph.workers), *layout.task_side_walk
             )
         else:
             out = candidate_kernels.candidates_to_rows(candidates, *layout.worker_walk)

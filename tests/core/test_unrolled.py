@@ -277,5 +277,5 @@ def test_both_ways_to_sum_candidates_by_rows_agree_to_the_last_bit(
     x = np.random.default_rng(1).normal(size=(layout.num_candidates, 3)).astype(np.float32)
     number = layout.graph.num_workers
     ranges = np.array([0, number] if threads == 1 else [0, 3, number])
-    few = candidate_kernels.candidates_to_few_rows(x, *layout.task_side_walk, ranges)
+    few = candidate_kernels.candidates_to_few_rows(x, ranges, *layout.task_side_walk)
     np.testing.assert_array_equal(few, candidate_kernels.candidates_to_rows(x, *layout.worker_walk))

@@ -105,7 +105,7 @@ class _Run:
                 self.raw_gold = read_rows(self.spark, gold, version=input_version(self.spark, gold))
             if not self.dry_run:
                 names = _table_names(self.config)
-                self.tables.create_all(names)
+                self.tables.create(names)
                 self.summary.tables = {name: self.tables.name(name) for name in names}
 
     def execute(self) -> None:

@@ -46,8 +46,8 @@ class Tables:
             return f"delta.`{folder.replace('`', '``')}/{table}`"
         return f"{self._output.schema}.{table}"
 
-    def create_all(self, names: Iterable[str] = TABLES) -> None:
-        """Create those of the named tables that are not there yet.
+    def create(self, names: Iterable[str]) -> None:
+        """Create the named tables that are not there yet.
 
         Raises InputError when the output location cannot be written.
         """

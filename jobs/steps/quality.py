@@ -56,7 +56,8 @@ def measure_quality(
     annotations: project_id, task_id, worker_id, label, annotated_at, one row per answer; labels:
     aggregated_labels of all methods; gold: project_id, task_id, true_label, without rows where
     nothing is known; previous: of previous_quality. Tasks and workers are judged by the labels of
-    the method `reference`. Annotations are moved twice, labels once.
+    the method `reference`. Annotations are moved three times: to tasks, to their tasks' labels, and
+    to workers for the times between answers.
     """
     unit, of_reference = {"unit": _UNIT}, {"reference": reference}
     votes = run_sql("quality_votes", annotations=annotations.repartition("project_id", "task_id"))
@@ -67,6 +68,7 @@ def measure_quality(
     )
     probabilities = run_sql("quality_probabilities", unit, labels=labels).persist()
     judged = run_sql("quality_judged", labels=labels, gold=gold).persist()
+    patterns = run_sql("quality_vote_patterns", tasks=tasks).persist()
     methods = run_sql(
         "quality_methods",
         {**unit, **of_reference},
@@ -75,7 +77,15 @@ def measure_quality(
         tasks=tasks,
     ).persist()
     tables = {
-        "project_quality": _projects(tasks, answers, confusions, methods, previous, reference),
+        "project_quality": run_sql(
+            "quality_projects",
+            of_reference,
+            labels=run_sql("quality_labels", {"max_labels": _MAX_LABELS}, tasks=tasks),
+            agreement=run_sql("quality_agreement", patterns=patterns),
+            pairs=_pairs(answers, confusions),
+            methods=methods,
+            previous=previous,
+        ),
         "method_quality": methods,
         "worker_quality": _workers(annotations, answers, confusions, reference),
         "task_quality": run_sql("quality_task_findings", of_reference, tasks=tasks),
@@ -83,7 +93,8 @@ def measure_quality(
             "quality_thresholds", probabilities=probabilities, judged=judged
         ),
     }
-    return Quality(tables, (tasks, answers, confusions, probabilities, judged, methods))
+    persisted = (tasks, answers, confusions, probabilities, judged, patterns, methods)
+    return Quality(tables, persisted)
 
 
 def add_spam_scores(workers: DataFrame, worker_quality: DataFrame) -> DataFrame:
@@ -105,35 +116,13 @@ def previous_quality(project_quality: DataFrame, runs: DataFrame, run_id: str) -
     )
 
 
-def _projects(
-    tasks: DataFrame,
-    answers: DataFrame,
-    confusions: DataFrame,
-    methods: DataFrame,
-    previous: DataFrame,
-    reference: str,
-) -> DataFrame:
-    pairs = run_sql(
-        "quality_pair_kappa",
-        {
-            "max_workers": _PAIRED_WORKERS,
-            "max_meetings": _MAX_MEETINGS,
-            "min_shared": _MIN_SHARED,
-        },
-        answers=answers,
-        confusions=confusions,
-    )
-    return run_sql(
-        "quality_projects",
-        {"reference": reference},
-        labels=run_sql("quality_labels", {"max_labels": _MAX_LABELS}, tasks=tasks),
-        agreement=run_sql(
-            "quality_agreement", patterns=run_sql("quality_vote_patterns", tasks=tasks)
-        ),
-        pairs=pairs,
-        methods=methods,
-        previous=previous,
-    )
+def _pairs(answers: DataFrame, confusions: DataFrame) -> DataFrame:
+    limits = {
+        "max_workers": _PAIRED_WORKERS,
+        "max_meetings": _MAX_MEETINGS,
+        "min_shared": _MIN_SHARED,
+    }
+    return run_sql("quality_pair_kappa", limits, answers=answers, confusions=confusions)
 
 
 def _workers(

@@ -59,11 +59,11 @@ def labels(
 
 def test_replace_rows_touches_only_what_differs(spark: SparkSession, folder: Path) -> None:
     first = tables_of(spark, folder, "run-1")
-    first.create_all()
+    first.create(["aggregated_labels"])
     before = {"same": ("a", 0.9), "changed": ("a", 0.9), "gone": ("a", 0.9), "null": ("a", None)}
     replace(first, labels(spark, "run-1", before))
     second = tables_of(spark, folder, "run-2")
-    second.create_all()  # does nothing to tables that are there
+    second.create(["aggregated_labels"])  # does nothing to tables that are there
     after = {"same": ("a", 0.9), "changed": ("b", 0.8), "new": ("a", 0.9), "null": ("a", None)}
     replace(second, labels(spark, "run-2", after))
     rows = second.read("aggregated_labels").collect()
@@ -86,7 +86,7 @@ def test_other_run_that_writes_between_is_noticed_and_nothing_is_lost(
     spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tables_of(spark, folder, "run-1")
-    first.create_all()
+    first.create(["aggregated_labels"])
     replace(first, labels(spark, "run-1", {"t": ("a", 0.9)}))
     mine, other = tables_of(spark, folder, "mine"), tables_of(spark, folder, "other")
     compare = jobs.tables._changes
@@ -108,7 +108,7 @@ def test_upkeep_between_is_no_other_writer(
     spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = tables_of(spark, folder, "mine")
-    mine.create_all()
+    mine.create(["aggregated_labels"])
     replace(mine, labels(spark, "mine", {"t": ("a", 0.9)}))
     compare = jobs.tables._changes
 
@@ -125,7 +125,7 @@ def test_upkeep_between_is_no_other_writer(
 
 def test_table_that_was_emptied_is_loaded_again(spark: SparkSession, folder: Path) -> None:
     tables = tables_of(spark, folder, "run")
-    tables.create_all()
+    tables.create(["aggregated_labels"])
     nights: list[dict[str, tuple[str, float | None]]] = [{"t": ("a", 0.9)}, {}, {"t": ("b", 0.9)}]
     for rows in nights:
         replace(tables, labels(spark, "run", rows))
@@ -134,7 +134,7 @@ def test_table_that_was_emptied_is_loaded_again(spark: SparkSession, folder: Pat
 
 
 def test_first_loads_at_once_never_double_the_rows(spark: SparkSession, folder: Path) -> None:
-    tables_of(spark, folder, "setup").create_all()
+    tables_of(spark, folder, "setup").create(["aggregated_labels"])
     runs = {name: spark.newSession() for name in ("one", "two")}  # commits are marked per session
 
     def load(name: str) -> Tables | None:
@@ -165,7 +165,7 @@ def test_row_that_breaks_a_constraint_is_refused(
     spark: SparkSession, folder: Path, rows: dict[str, Any], message: str
 ) -> None:
     tables = tables_of(spark, folder, "run-1")
-    tables.create_all()
+    tables.create(["aggregated_labels"])
     good = labels(spark, "run-1", {"good": ("a", 0.5)})
     replace(tables, good)
     with pytest.raises(Exception, match=message):
@@ -177,7 +177,7 @@ def test_output_that_cannot_be_written_is_named(spark: SparkSession, tmp_path: P
     file = tmp_path / "file"
     file.write_text("not a folder")
     with pytest.raises(InputError, match=r"output delta.*file/out/annotations.*cannot be created"):
-        tables_of(spark, file / "out", "run-1").create_all()
+        tables_of(spark, file / "out", "run-1").create(TABLES)
 
 
 def test_every_column_has_a_comment_and_every_key_is_required() -> None:

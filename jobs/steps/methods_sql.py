@@ -1,4 +1,9 @@
-"""Classical methods as Spark SQL over all projects at once, by name, in the tables' columns."""
+"""Classical methods as Spark SQL over all projects at once, by name, in the tables' columns.
+
+Arrays are the default engine: one million annotations of 20 projects took, in seconds of one core,
+10 for Dawid and Skene's model until it converged (after 22 to arrange the annotations, once for all
+methods), against 21 to encode them and then 12 an iteration in SQL; 4 against 19 for wawa.
+"""
 
 from __future__ import annotations
 

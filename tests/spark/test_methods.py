@@ -127,7 +127,7 @@ def test_project_that_is_too_large_gets_a_row_that_says_so(
 
 def test_summary_has_seconds_and_counts_of_every_method(run: tuple[Path, Any]) -> None:
     summary = run[1]
-    assert list(summary.phase_seconds)[3:-1] == METHODS
+    assert [phase for phase in summary.phase_seconds if phase in METHODS] == METHODS
     tasks = sum(tasks for tasks, _, _ in PROJECTS.values()) + WIDE // 4
     without_wide = tasks - WIDE // 4
     assert summary.labelled == {**dict.fromkeys(METHODS, tasks), "dawid_skene": without_wide}

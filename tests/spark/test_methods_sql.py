@@ -14,6 +14,7 @@ from crowdfm_core.config import _IN_SQL
 from crowdfm_core.methods.answers import Answers, MethodResult
 from crowdfm_core.methods.registry import METHODS
 from jobs.steps.crowdfm import Aggregated
+from jobs.steps.methods_em import one_coin_dawid_skene
 from jobs.steps.methods_encoded import EncodedAnswers, encode_answers
 from jobs.steps.methods_sql import SQL_METHODS, aggregate_in_sql
 
@@ -33,9 +34,9 @@ LITERAL = [
 DRAWN = {"good": (40, 9, 4, 0.7), "poor": (25, 6, 2, 0.0), "single": (1, 1, 1, 1.0)}
 # Fewer iterations than by default: some projects end by their own rule, one by the limit.
 SHORTER: dict[str, dict[str, Any]] = {
-    "zero_based_skill": {"iterations": 4},
-    "dawid_skene": {"max_iterations": 5, "tolerance": 3e-3},
-    "one_coin_dawid_skene": {"max_iterations": 5, "tolerance": 3e-3},
+    "zero_based_skill": {"iterations": 2},
+    "dawid_skene": {"max_iterations": 3, "tolerance": 2e-2},
+    "one_coin_dawid_skene": {"max_iterations": 3, "tolerance": 2e-2},
 }
 
 
@@ -127,6 +128,34 @@ def test_method_in_sql_equals_its_array_form(
             expected.iterations,
             expected.converged,
         )
+
+
+def test_sums_over_the_answers_of_a_task_move_nothing(encoded: EncodedAnswers) -> None:
+    per_task = encoded.answers.groupBy("task_key").count()
+    plan = per_task._jdf.queryExecution().executedPlan().toString()
+    assert "Exchange" not in plan
+
+
+def test_partitioning_leaves_no_trace(
+    spark: SparkSession, encoded: EncodedAnswers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorter = partial(one_coin_dawid_skene, max_iterations=2)
+    monkeypatch.setitem(SQL_METHODS, "one_coin_dawid_skene", shorter)
+
+    def rows(encoded: EncodedAnswers) -> tuple[list[str], list[str]]:
+        result = aggregate_in_sql(
+            "one_coin_dawid_skene", encoded, max_probabilities=2, say=lambda _: None
+        )
+        return sorted(map(str, result.labels.collect())), sorted(map(str, result.workers.collect()))
+
+    before = str(spark.conf.get("spark.sql.shuffle.partitions"))
+    spark.conf.set("spark.sql.shuffle.partitions", "2")
+    try:
+        frame = answers_frame().assign(component_id="c").sample(frac=1, random_state=1)
+        other = encode_answers(spark.createDataFrame(frame))
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", before)
+    assert rows(other) == rows(encoded)  # to the last bit
 
 
 def test_configuration_names_exactly_the_methods_that_sql_has() -> None:

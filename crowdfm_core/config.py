@@ -197,6 +197,7 @@ class LoggingConfig:
 class JobConfig:
     """Everything that one nightly run depends on, apart from its input.
 
+    gold: known truth of some tasks, if there is any.
     methods: any of `crowdfm methods`; each writes labels and worker scores of all projects. The
     first is the reference: quality tables judge tasks and workers by its labels.
     quality: whether tables of quality and thresholds are made; with gold they say how often labels

@@ -73,8 +73,8 @@ class Tables:
         rows: one per key, the table's columns. Rows that are equal but for the volatile columns
         keep theirs, so that running the same input again commits nothing. Rows that are not in
         `rows` are deleted. A table without a key is overwritten; one with run_id in its key is a
-        history, in which rows of other runs stay. Raises RunError when another run wrote to the
-        table at the same time.
+        history, in which the rows of other published runs stay. Raises RunError when another run
+        wrote to the table at the same time.
         """
         spec = TABLES[table]
         rows = rows.select(*spec.column_names)
@@ -89,14 +89,19 @@ class Tables:
             rows.writeTo(self.name(table)).options(**mark).append()
             version = self._own_version(table, version)
         else:
-            own = "run_id" in spec.key
-            before = present.where(F.col("run_id") == self.run_id) if own else present
-            changed = _changes(spec, before, rows).persist()
+            if "run_id" in spec.key:
+                present = present.join(self._published_runs(), "run_id", "left_anti")
+            changed = _changes(spec, present, rows).persist()
             if not changed.isEmpty():
                 self._apply(spec, changed)
                 version = self._own_version(table, version)
             changed.unpersist()
         self.versions[table] = version
+
+    def _published_runs(self) -> DataFrame:
+        """Runs whose rows stay in a history: not this one, which may be running again."""
+        runs = self._spark.read.table(self.name("runs")).where("status = 'SUCCEEDED'")
+        return runs.where(F.col("run_id") != self.run_id).select("run_id")
 
     def record_run(self, run: DataFrame) -> None:
         """Write the one row that publishes (or reports) this run; grain: run_id."""

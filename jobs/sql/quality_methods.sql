@@ -29,8 +29,7 @@ SELECT
   totals.method,
   totals.num_labelled,
   totals.num_probabilities,
-  least(totals.probability_units / {unit} / nullif(totals.num_probabilities, 0), 1D)
-    AS mean_probability,
+  totals.probability_units / {unit} / nullif(totals.num_probabilities, 0) AS mean_probability,
   {reference} AS reference_method,
   coalesce(differing.num_differing, 0) AS num_differing,
   coalesce(differing.num_differing, 0) / totals.num_labelled AS disagreement_with_reference,

@@ -20,7 +20,7 @@ SELECT
   labels.num_entropies,
   labels.mean_entropy,
   labels.label_shares,
-  least(labels.label_entropy / nullif(ln(agreement.num_options), 0), 1D) AS class_balance,
+  labels.label_entropy / nullif(ln(agreement.num_options), 0) AS class_balance,
   labels.num_method_pairs,
   labels.method_disagreement,
   previous.run_id AS previous_run_id,

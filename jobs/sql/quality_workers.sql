@@ -100,13 +100,14 @@ scored AS (
     ) / nullif(workers.num_labelled, 0) AS top_answer_label_share,
     (workers.num_agreeing + {prior} * projects.agreement) / (workers.num_labelled + {prior})
       AS agreement_shrunk,
-    least(
+    IF(
+      matrices.num_labels >= 2,
       greatest(
         (matrices.num_labels * workers.squares - workers.column_squares)
-          / nullif(matrices.num_labels * (matrices.num_labels - 1), 0),
+          / (matrices.num_labels * (matrices.num_labels - 1)),
         0D
       ),
-      1D
+      NULL
     ) AS spam_score
   FROM workers
   JOIN matrices
@@ -124,12 +125,12 @@ SELECT
   scored.num_agreeing / nullif(scored.num_labelled, 0) AS agreement_with_aggregate,
   scored.agreement_shrunk,
   scored.num_with_peers,
-  least(scored.peer_units / {unit} / nullif(scored.num_with_peers, 0), 1D) AS agreement_with_peers,
+  scored.peer_units / {unit} / nullif(scored.num_with_peers, 0) AS agreement_with_peers,
   scored.num_gold,
   scored.num_correct / nullif(scored.num_gold, 0) AS accuracy,
   scored.num_labels,
-  IF(scored.num_labels >= 2, scored.spam_score, NULL) AS spam_score,
-  least(scored.diagonal / nullif(scored.num_labels, 0), 1D) AS confusion_trace,
+  scored.spam_score,
+  scored.diagonal / nullif(scored.num_labels, 0) AS confusion_trace,
   transform(
     slice(scored.confusion, 1, {max_cells}),
     cell -> struct(cell.label, cell.answer, -cell.most_first AS num_annotations)
@@ -155,7 +156,7 @@ SELECT
     false
   ) AS is_constant_suspect,
   coalesce(
-    scored.num_labelled >= {few} AND scored.num_labels >= 2 AND scored.spam_score < 0.1D, false
+    scored.num_labelled >= {few} AND scored.spam_score < 0.1D, false
   ) AS is_spam_suspect,
   coalesce(
     shared_errors.num_shared_errors >= 5

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from chispa import assert_approx_df_equality, assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructField, StructType
 
 from crowdfm_core.evaluation.measures import Prediction, reliability
 from jobs.sql import run_sql
@@ -25,9 +26,14 @@ TASKS = (
 )
 
 
+def as_nullable(frame: DataFrame) -> StructType:
+    """The frame's schema for expected rows, in which anything may be null."""
+    return StructType([StructField(field.name, field.dataType) for field in frame.schema])
+
+
 def same(found: DataFrame, *rows: tuple[object, ...]) -> None:
     """Expect exactly these rows, in any order, up to rounding."""
-    expected = found.sparkSession.createDataFrame(list(rows), found.schema)
+    expected = found.sparkSession.createDataFrame(list(rows), as_nullable(found))
     assert_approx_df_equality(found, expected, 1e-9, ignore_row_order=True, ignore_nullable=True)
 
 

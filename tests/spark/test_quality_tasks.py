@@ -7,6 +7,7 @@ import math
 import pytest
 from chispa import assert_approx_df_equality, assert_df_equality
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql.types import StructField, StructType
 
 from jobs.sql import run_sql
 
@@ -31,9 +32,14 @@ CONFUSIONS = (
 )
 
 
+def as_nullable(frame: DataFrame) -> StructType:
+    """The frame's schema for expected rows, in which anything may be null."""
+    return StructType([StructField(field.name, field.dataType) for field in frame.schema])
+
+
 def same(found: DataFrame, *rows: tuple[object, ...]) -> None:
     """Expect exactly these rows, in any order."""
-    expected = found.sparkSession.createDataFrame(list(rows), found.schema)
+    expected = found.sparkSession.createDataFrame(list(rows), as_nullable(found))
     assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
 
 
@@ -81,7 +87,7 @@ def test_tasks_compare_the_reference_with_the_other_methods(spark: SparkSession)
             ("bare", "a", None, None, None, 2, 0, [], 0.75),
             ("mute", None, None, None, None, 1, 0, [], None),
         ],
-        tasks.schema,
+        as_nullable(tasks),
     )
     assert_approx_df_equality(tasks, expected, 1e-12, ignore_row_order=True, ignore_nullable=True)
 

@@ -185,3 +185,27 @@ def test_every_column_has_a_comment_and_every_key_is_required() -> None:
         assert all(column.comment for column in table.columns)
         required = {column.name for column in table.columns if column.required}
         assert set(table.key) <= required, table.name
+
+
+def test_history_keeps_rows_of_published_runs_alone(spark: SparkSession, folder: Path) -> None:
+    def of_run(name: str, table: str, **given: Any) -> DataFrame:
+        spec = TABLES[table]
+        kinds = {"string": name, "bigint": 1, "timestamp": datetime(2026, 1, 1)}
+        values = [
+            given.get(column.name, kinds.get(column.type) if column.required else None)
+            for column in spec.columns
+        ]
+        schema = ", ".join(f"{column.name} {column.type}" for column in spec.columns)
+        return spark.createDataFrame([values], schema)
+
+    tables_of(spark, folder, "one").create(["method_quality", "runs"])
+    # The second fails after it has written; the third is tried again.
+    for name, published in (("one", True), ("two", False), ("three", True), ("three", True)):
+        tables = tables_of(spark, folder, name)
+        with tables.marked_commits():
+            row = of_run(name, "method_quality", project_id="p", method="m")
+            tables.replace_rows("method_quality", row)
+            if published:
+                tables.record_run(of_run(name, "runs", status="SUCCEEDED"))
+    rows = tables.read("method_quality").collect()
+    assert sorted(row["run_id"] for row in rows) == ["one", "three"]

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from crowdfm_core import CrowdFM
 from crowdfm_core.config import ModelConfig
 from crowdfm_core.weights import load_weights
-from jobs.steps.batches import assign_batches
+from jobs.steps.batches import assign_batches, place_largest_first
 from jobs.steps.components import add_components, component_sizes, find_components
 from jobs.steps.options import index_options
 from jobs.steps.outputs import labels_from_scores, workers_from_scores
@@ -139,23 +139,33 @@ def test_any_cut_of_the_work_gives_the_same_tables(
         np.testing.assert_allclose(workers[column], expected_workers[column], atol=1e-3)
 
 
-def test_batches_keep_to_the_budget_and_cover_every_component(spark: SparkSession) -> None:
+def _loads(batches: DataFrame, components: DataFrame) -> list[Any]:
+    return (
+        batches.join(components, ["project_id", "component_id"])
+        .groupBy("batch_index")
+        .agg(
+            F.sum("num_annotations").alias("load"),
+            F.max("num_annotations").alias("largest"),
+            F.count("*").alias("number"),
+        )
+        .collect()
+    )
+
+
+def test_batches_are_even_and_any_partitioning_gives_the_same(spark: SparkSession) -> None:
     rng = np.random.default_rng(2)
-    sizes = np.minimum(rng.pareto(1.0, 400) * 10 + 1, 5000).astype(int)
+    sizes = np.minimum(rng.pareto(1.0, 400) * 10 + 1, 900).astype(int)
     rows = [(f"p{i % 37}", f"c{i}", int(size)) for i, size in enumerate(sizes)]
     components = spark.createDataFrame(
         rows, "project_id string, component_id string, num_annotations bigint"
     )
     batches = assign_batches(components, max_annotations=1000)
     assert batches.count() == 400
-    loads = (
-        batches.join(components, ["project_id", "component_id"])
-        .groupBy("batch_index")
-        .agg(F.sum("num_annotations").alias("load"), F.max("num_annotations").alias("largest"))
-        .collect()
-    )
-    assert all(row["load"] < 1000 + row["largest"] for row in loads)
-    # Any partitioning of the components gives the same batches.
+    loads = _loads(batches, components)
+    mean = sizes.sum() / -(-sizes.sum() // 1000)
+    assert sizes.max() < mean
+    assert max(row["load"] for row in loads) < 1.1 * mean + 1
+    # Neither the number of partitions nor the order of rows leaves a trace.
     before = str(spark.conf.get("spark.sql.shuffle.partitions"))
     spark.conf.set("spark.sql.shuffle.partitions", "7")
     try:
@@ -163,6 +173,24 @@ def test_batches_keep_to_the_budget_and_cover_every_component(spark: SparkSessio
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
     assert again == set(batches.collect())
+
+
+def test_a_component_beyond_the_budget_is_a_batch_of_its_own(spark: SparkSession) -> None:
+    sizes = [5000, *([30] * 100)]  # 8 batches of 1000, of which the first holds one component
+    rows = [("p", f"c{i:03}", size) for i, size in enumerate(sizes)]
+    components = spark.createDataFrame(
+        rows, "project_id string, component_id string, num_annotations bigint"
+    )
+    loads = _loads(assign_batches(components, max_annotations=1000), components)
+    assert [row["number"] for row in loads if row["largest"] == 5000] == [1]
+    others = [row["load"] for row in loads if row["largest"] < 5000]
+    assert sum(others) == 3000
+    assert max(others) <= 3000 / 7 + 30
+
+
+def test_the_largest_are_placed_first_where_least_is() -> None:
+    assert place_largest_first([7, 5, 4, 4, 1], 3) == ([0, 1, 2, 2, 1], [7, 6, 8])
+    assert place_largest_first([], 2) == ([], [0, 0])
 
 
 def test_long_option_lists_are_cut_in_the_table(spark: SparkSession, frame: pd.DataFrame) -> None:

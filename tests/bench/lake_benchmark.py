@@ -112,7 +112,7 @@ def _measure(size: str, folder: Path, *, driver_memory: str, settings: Sequence[
             "phase_seconds": summary["phase_seconds"],
             "outside_phases_seconds": run.seconds - sum(summary["phase_seconds"].values()),
             "peak_memory_bytes": run.peak_memory_bytes(),
-            "cpu_seconds": run.cpu_seconds(started, ended),
+            "process_cpu_seconds": run.cpu_seconds(started, ended),
             "tasks": asdict(task_totals(spark_tasks)),
             "phases": _phases(run, spark_tasks),
             "output_bytes": _bytes_under(folder / "tables"),
@@ -194,7 +194,7 @@ def _phases(run: Watched, spark_tasks: list[dict[str, Any]]) -> dict[str, dict[s
     ends = [*(start for _, start in begun[1:]), run.samples[-1].epoch_seconds]
     return {
         name: asdict(task_totals(spark_tasks, start=start, end=end))
-        | {"cpu_seconds": run.cpu_seconds(start, end)}
+        | {"process_cpu_seconds": run.cpu_seconds(start, end)}
         for (name, start), end in zip(begun, ends, strict=True)
     }
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from crowdfm_core.backends.attention_numpy import CompiledAttentionModel
 from crowdfm_core.backends.label_kernels import label_candidates, label_tasks
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
@@ -85,7 +86,8 @@ class _Attention:
         self.ops = ops
         self.num_draws = num_draws
         self.max_probabilities = max_probabilities
-        self.model = AttentionModel(weights.config, _tensors(weights, ops), ops)
+        kind = CompiledAttentionModel if isinstance(ops, NumpyOps) else AttentionModel
+        self.model = kind(weights.config, _tensors(weights, ops), ops)
 
     def label(
         self, graph: AnnotationGraph, project_ids: Sequence[str], num_options: IntArray

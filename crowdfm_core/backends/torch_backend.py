@@ -66,6 +66,13 @@ class TorchOps:
             hidden = hidden + self.take(values, index)
         return torch.relu(hidden + hidden_bias) @ output_weight + output_bias
 
+    def quadratic_forms(
+        self, x: torch.Tensor, square: torch.Tensor, linear: torch.Tensor
+    ) -> torch.Tensor:
+        """See `Operations.quadratic_forms`."""
+        products = (x @ square).reshape(len(x), linear.shape[1], -1)
+        return (products * x[:, None]).sum(-1) + x @ linear
+
     def pair_scores(self, z: torch.Tensor, tables: torch.Tensor, side: Side) -> torch.Tensor:
         """See `Operations.pair_scores`."""
         if self.uses_loops:

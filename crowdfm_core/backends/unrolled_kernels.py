@@ -12,96 +12,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from crowdfm_core.backends.products import add_product, add_products, normalise
+
 __all__ = ["sum_groups", "task_values", "update_tasks"]
 
 # Lets the compiler reorder sums inside one product; infinities and NaN keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 _CLIP = -10.0
 _CHUNK = 256
-
-
-@numba.njit(cache=True, fastmath=_FAST, inline="always")
-def _add_product(x, weight, out):  # pragma: no cover
-    """Add x @ weight to out: x [F], weight [F, H], out [H]."""
-    width, features = len(out), len(weight)
-    whole = features - features % 4
-    for i in range(0, whole, 4):
-        a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
-        w, y, z, v = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-        for j in range(width):
-            out[j] += a * w[j] + b * y[j] + c * z[j] + d * v[j]
-    for i in range(whole, features):
-        a, w = x[i], weight[i]
-        for j in range(width):
-            out[j] += a * w[j]
-
-
-@numba.njit(cache=True, fastmath=_FAST, inline="always")
-def _add_products(x, weight, out, number):  # pragma: no cover
-    """Add x @ weight to the first `number` rows of out: x [N, F], weight [F, H], out [N, H].
-
-    Four rows, or two, share the weights that are loaded; four inputs share a sum that is loaded
-    and stored. About as fast as BLAS on matrices of this size.
-    """
-    width, features = out.shape[1], len(weight)
-    whole = features - features % 4
-    n = 0
-    while n + 4 <= number:
-        p, q, r, s = out[n], out[n + 1], out[n + 2], out[n + 3]
-        for i in range(0, whole, 4):
-            w0, w1, w2, w3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-            a0, a1, a2, a3 = x[n, i], x[n, i + 1], x[n, i + 2], x[n, i + 3]
-            b0, b1, b2, b3 = x[n + 1, i], x[n + 1, i + 1], x[n + 1, i + 2], x[n + 1, i + 3]
-            c0, c1, c2, c3 = x[n + 2, i], x[n + 2, i + 1], x[n + 2, i + 2], x[n + 2, i + 3]
-            d0, d1, d2, d3 = x[n + 3, i], x[n + 3, i + 1], x[n + 3, i + 2], x[n + 3, i + 3]
-            for j in range(width):
-                u0, u1, u2, u3 = w0[j], w1[j], w2[j], w3[j]
-                p[j] += a0 * u0 + a1 * u1 + a2 * u2 + a3 * u3
-                q[j] += b0 * u0 + b1 * u1 + b2 * u2 + b3 * u3
-                r[j] += c0 * u0 + c1 * u1 + c2 * u2 + c3 * u3
-                s[j] += d0 * u0 + d1 * u1 + d2 * u2 + d3 * u3
-        for i in range(whole, features):
-            for j in range(width):
-                u = weight[i, j]
-                p[j] += x[n, i] * u
-                q[j] += x[n + 1, i] * u
-                r[j] += x[n + 2, i] * u
-                s[j] += x[n + 3, i] * u
-        n += 4
-    if n + 2 <= number:
-        p, q = out[n], out[n + 1]
-        for i in range(0, whole, 4):
-            w0, w1, w2, w3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-            a0, a1, a2, a3 = x[n, i], x[n, i + 1], x[n, i + 2], x[n, i + 3]
-            b0, b1, b2, b3 = x[n + 1, i], x[n + 1, i + 1], x[n + 1, i + 2], x[n + 1, i + 3]
-            for j in range(width):
-                u0, u1, u2, u3 = w0[j], w1[j], w2[j], w3[j]
-                p[j] += a0 * u0 + a1 * u1 + a2 * u2 + a3 * u3
-                q[j] += b0 * u0 + b1 * u1 + b2 * u2 + b3 * u3
-        for i in range(whole, features):
-            for j in range(width):
-                u = weight[i, j]
-                p[j] += x[n, i] * u
-                q[j] += x[n + 1, i] * u
-        n += 2
-    if n < number:
-        _add_product(x[n], weight, out[n])
-
-
-@numba.njit(cache=True, fastmath=_FAST, inline="always")
-def _normalise(x, scale, shift, out):  # pragma: no cover
-    """Write the layer norm of x [D] (epsilon 1e-5) to out [D]."""
-    width = len(scale)
-    total = x[0] * 0
-    for d in range(width):
-        total += x[d]
-    mean = total / width
-    total = x[0] * 0
-    for d in range(width):
-        total += (x[d] - mean) ** 2
-    factor = 1 / np.sqrt(total / width + x.dtype.type(1e-5))
-    for d in range(width):
-        out[d] = (x[d] - mean) * factor * scale[d] + shift[d]
 
 
 @numba.njit(cache=True, fastmath=_FAST, inline="always")
@@ -156,7 +74,7 @@ def task_values(
                 task_shift,
                 normed[begin + n],
             )
-        _add_products(x, value_weight, products, number)
+        add_products(x, value_weight, products, number)
         for n in range(number):
             c = begin + n
             p = posterior[c]
@@ -292,7 +210,7 @@ def update_tasks(
             for d in range(width):
                 mean[d] = 0
             for j in range(number):
-                _normalise(states[first + j], task_norm[0], task_norm[1], x[j])
+                normalise(states[first + j], task_norm[0], task_norm[1], x[j])
                 for d in range(width):
                     mean[d] += x[j, d]
             for d in range(width):
@@ -301,7 +219,7 @@ def update_tasks(
             mean[width + 1] = log_options[component]
             for h in range(hidden):
                 common[h] = hidden_bias[h]
-            _add_product(mean, mean_weight, common)
+            add_product(mean, mean_weight, common)
 
             for j in range(number):
                 group = candidate_group[first + j]
@@ -316,18 +234,18 @@ def update_tasks(
                     x[j, 3 * width + 5 + g] = max(shares[j, g], least)
                 for h in range(hidden):
                     hide[j, h] = common[h] + option_part[group, h]
-            _add_products(x, own_weight, hide, number)
+            add_products(x, own_weight, hide, number)
             for j in range(number):
                 for h in range(hidden):
                     hide[j, h] = max(hide[j, h], zero)
                 for d in range(width):
                     states[first + j, d] += output_bias[d]
-            _add_products(hide, output_weight, states[first : first + number], number)
+            add_products(hide, output_weight, states[first : first + number], number)
 
             top = dtype.type(-np.inf)
             for j in range(number):
                 c = first + j
-                _normalise(states[c], answer_norm[0], answer_norm[1], normal)
+                normalise(states[c], answer_norm[0], answer_norm[1], normal)
                 answer = trust[0] * logs[j, 0] + trust[1] * logs[j, 1]
                 for d in range(width):
                     answer += normal[d] * answer_weight[d]

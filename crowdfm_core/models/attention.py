@@ -115,6 +115,16 @@ def merge_partials(left: Partials, right: Partials) -> Partials:
 
 
 @dataclass(frozen=True)
+class _ScoreParts:
+    """centre_table [K, H, D] and option_bias [K, H]: the options' parts of a score, with the
+    centre's state and alone; neighbour_bias [P, H] of the neighbours' pairs (n, o)."""
+
+    centre_table: Array
+    option_bias: Array
+    neighbour_bias: Array
+
+
+@dataclass(frozen=True)
 class _FoldedSide:
     """Weights of one side, all layers, in the form of the module's docstring."""
 
@@ -200,33 +210,40 @@ class AttentionModel:
         centres: Side,
         neighbours: Side,
     ) -> Partials:
-        folded, heads = self._sides[side], self.config.heads
         width = self.config.width
-
-        def times(x: Array, weight: Array) -> Array:
-            return self.ops.rows_times(x, weight[layer])
-
-        def per_head(x: Array, weight: Array) -> Array:
-            return times(x, weight).reshape(-1, heads, width)
-
-        def bias(x: Array, square: Array, linear: Array) -> Array:
-            return (per_head(x, square) * x[:, None]).sum(-1) + times(x, linear)
-
-        option_bias = bias(options, folded.option_square, folded.option_linear)
-        neighbour_bias = bias(neighbour, folded.neighbour_square, folded.neighbour_linear)
-        centre_table = per_head(options, folded.centre_option)
-        neighbour_table = per_head(options, folded.neighbour_option)
+        queries = self.ops.rows_times(centre, self._sides[side].centre_neighbour[layer])
+        parts = self._score_parts(side, layer, neighbour, options, neighbours)
         log_sum, neighbour_sum, option_sum = self.ops.attention(
-            per_head(centre, folded.centre_neighbour),
+            queries.reshape(-1, self.config.heads, width),
             neighbour,
             options,
-            self.ops.pair_scores(centre, centre_table, centres) + option_bias[centres.pair_option],
-            self.ops.pair_scores(neighbour, neighbour_table, neighbours)
-            + neighbour_bias[neighbours.pair_centre],
+            self.ops.pair_scores(centre, parts.centre_table, centres)
+            + parts.option_bias[centres.pair_option],
+            parts.neighbour_bias,
             centres,
             neighbours,
         )
         return Partials(log_sum, neighbour_sum, option_sum, self.ops.array(centres.degree))
+
+    def _score_parts(
+        self, side: str, layer: int, neighbour: Array, options: Array, neighbours: Side
+    ) -> _ScoreParts:
+        folded, heads, width = self._sides[side], self.config.heads, self.config.width
+
+        def per_head(x: Array, weight: Array) -> Array:
+            return self.ops.rows_times(x, weight[layer]).reshape(-1, heads, width)
+
+        def bias(x: Array, square: Array, linear: Array) -> Array:
+            return self.ops.quadratic_forms(x, square[layer], linear[layer])
+
+        neighbour_bias = bias(neighbour, folded.neighbour_square, folded.neighbour_linear)
+        table = per_head(options, folded.neighbour_option)
+        return _ScoreParts(
+            centre_table=per_head(options, folded.centre_option),
+            option_bias=bias(options, folded.option_square, folded.option_linear),
+            neighbour_bias=self.ops.pair_scores(neighbour, table, neighbours)
+            + neighbour_bias[neighbours.pair_centre],
+        )
 
     def _update(self, side: str, layer: int, centre: Array, partials: Partials) -> Array:
         folded, times = self._sides[side], self.ops.rows_times

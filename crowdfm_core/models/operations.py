@@ -41,6 +41,10 @@ class Operations(Protocol):
         output_bias, [N, D], with x the columns [N, .] side by side and gathered: (g [G, F],
         index [N]). In NumPy rows are independent as in `rows_times`."""
 
+    def quadratic_forms(self, x: Array, square: Array, linear: Array) -> Array:
+        """Return x[n] A_h x[n] + x[n] b_h, [N, H]: x [N, D], square [D, H*D] holds the matrices
+        A_h side by side, linear [D, H] the vectors b_h."""
+
     def pair_scores(self, z: Array, tables: Array, side: Side) -> Array:
         """Return <z[n], tables[o, h]> for each pair (n, o) of the side: z [N, D], tables [K, H, D]
         -> [P, H]."""

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from crowdfm_core.backends.attention_numpy import CompiledAttentionModel
 from crowdfm_core.backends.label_kernels import label_tasks
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.graph import AnnotationGraph
-from crowdfm_core.models.attention import AttentionConfig, AttentionModel
+from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.options import option_vectors
 from crowdfm_core.weights import FrozenWeights, load_weights
 from tests.bench.crowds import SENTI, Crowd, Sizes, draw_crowd
@@ -72,7 +73,7 @@ class _Fused:
         assert isinstance(weights.config, AttentionConfig)
         sizes, self.weights, ops = crowd.sizes, weights, NumpyOps()
         tensors = {name: ops.array(value) for name, value in weights.tensors.items()}
-        self.model = AttentionModel(weights.config, tensors, ops)
+        self.model = CompiledAttentionModel(weights.config, tensors, ops)
         self.options = ops.array(_options(weights, sizes.options))
 
         def graph() -> AnnotationGraph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from crowdfm_core.backends.attention_numpy import CompiledAttentionModel
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
@@ -19,6 +20,7 @@ from crowdfm_core.models.attention import (
 from tests.core.direct import direct_forward
 
 TASKS, WORKERS, OPTIONS = 30, 9, 4
+BOTH = pytest.mark.parametrize("kind", [AttentionModel, CompiledAttentionModel])
 
 
 def random_tensors(config: AttentionConfig, seed: int) -> Tensors:
@@ -45,10 +47,11 @@ def graph_of(task: np.ndarray, worker: np.ndarray, option: np.ndarray) -> Annota
     )
 
 
+@BOTH
 @pytest.mark.parametrize("aggregation", ["attention", "mean"])
 @pytest.mark.parametrize("output_bias", ["per_annotation", "log_annotations", "once"])
 def test_encode_equals_the_equations_written_out(
-    output_bias: OutputBias, aggregation: Aggregation
+    output_bias: OutputBias, aggregation: Aggregation, kind: type[AttentionModel]
 ) -> None:
     config = AttentionConfig(
         width=6, layers=3, heads=2, output_bias=output_bias, aggregation=aggregation
@@ -59,15 +62,16 @@ def test_encode_equals_the_equations_written_out(
     _, expected_workers, expected_tasks = direct_forward(
         config, tensors, task, worker, option, options, num_tasks=TASKS, num_workers=WORKERS
     )
-    model = AttentionModel(config, tensors, NumpyOps(np.float64))
+    model = kind(config, tensors, NumpyOps(np.float64))
     workers, tasks = model.encode(graph_of(task, worker, option), options)
     np.testing.assert_allclose(workers, expected_workers, atol=1e-10)
     np.testing.assert_allclose(tasks, expected_tasks, atol=1e-10)
 
 
-def test_encode_with_shuffled_rows_is_equal_to_the_last_bit() -> None:
+@BOTH
+def test_encode_with_shuffled_rows_is_equal_to_the_last_bit(kind: type[AttentionModel]) -> None:
     config = AttentionConfig(width=6, layers=3, heads=2)
-    model = AttentionModel(config, random_tensors(config, 1), NumpyOps(np.float32))
+    model = kind(config, random_tensors(config, 1), NumpyOps(np.float32))
     task, worker, option = random_annotations(2)
     options = NumpyOps().array(np.random.default_rng(3).standard_normal((OPTIONS, 6)))
     shuffle = np.random.default_rng(4).permutation(len(task))

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crowdfm_core.backends.attention_numpy import CompiledAttentionModel
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.graph import AnnotationGraph
-from crowdfm_core.models.attention import AttentionConfig, AttentionModel
+from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.weights import FrozenWeights, from_published_layout
 
 
@@ -23,7 +24,7 @@ def forward(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     tensors = {name: ops.array(value) for name, value in weights.tensors.items()}
     assert isinstance(weights.config, AttentionConfig)
-    model = AttentionModel(weights.config, tensors, ops)
+    model = CompiledAttentionModel(weights.config, tensors, ops)
     graph = AnnotationGraph.from_arrays(
         task,
         worker,

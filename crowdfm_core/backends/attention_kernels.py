@@ -1,8 +1,8 @@
 """One side of a layer of the attention model in one pass, for inference on the CPU.
 
-Queries, weighted sums and messages of a centre never leave the processor's cache, where
-`AttentionModel` writes arrays of centres x heads x width. float32 or float64 alike.
-Letters as in kernels.py.
+Where centres are many and their neighbours few, everything that is a product with a matrix is
+done once per neighbour or option, and nothing of size centres x heads x width is written.
+float32 or float64 alike. Letters as in kernels.py; G groups of four heads.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
@@ -12,14 +12,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.kernels import dot
 from crowdfm_core.backends.products import add_products, normalise
 
 __all__ = ["quadratic_forms", "update_centres"]
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 _BLOCK = 16  # centres whose products with a matrix are taken together
-_TILE = 64  # annotations whose scores are held at once; the running maximum moves per tile
+_TILE = 64  # annotations of a centre whose scores find room at first
 
 
 @numba.njit(cache=True, fastmath=_FAST, parallel=True)
@@ -44,17 +43,29 @@ def quadratic_forms(x, square, linear):  # pragma: no cover
     return out
 
 
+@numba.njit(cache=True, fastmath=_FAST, inline="always")
+def _four_dots(row, table, width):  # pragma: no cover
+    """Inner products of row [D] with the four rows of table [4, D]."""
+    a, b, c, d = row[0] * 0, row[0] * 0, row[0] * 0, row[0] * 0
+    for i in range(width):
+        x = row[i]
+        a += x * table[0, i]
+        b += x * table[1, i]
+        c += x * table[2, i]
+        d += x * table[3, i]
+    return a, b, c, d
+
+
 @numba.njit(cache=True, fastmath=_FAST, parallel=True)
 def update_centres(
     centre,
-    z,
-    query_weight,
-    tables,
+    queries,
+    option_queries,
     option_bias,
     neighbour_bias,
-    own_weight,
-    neighbour_weight,
+    messages,
     option_messages,
+    own_weight,
     value_bias,
     output_bias,
     output_scale,
@@ -67,101 +78,99 @@ def update_centres(
     neighbour_pair,
     chunk_start,
 ):  # pragma: no cover
-    """Next states [C, D] of the centres [C, D], whose annotations lead to the neighbours z [N, D].
+    """Next states [C, D] of the centres [C, D] from tables on their neighbours' side.
 
-    query_weight [D, H*D]; tables [K, H, D] and option_bias [K, H]: the options' part of the
-    score; neighbour_bias [P, H] of the neighbours' pairs. own_weight [D, D], neighbour_weight
-    [H*D, D] and option_messages [K, H, D]: parts of the value after the output projection;
-    value_bias and output_bias [D], output_scale [C] what the latter is multiplied by.
+    Heads come in G groups of four. The score of an annotation is <centre, queries[n] +
+    option_queries[o]> + option_bias[o] + neighbour_bias[pair of (n, o)], and its message
+    messages[n] + option_messages[o]: queries and messages [N, G, 4, D], those of options
+    [K, G, 4, D], biases [K, G, 4] and [P, G, 4]. own_weight [D, D]: the centre's part of the value;
+    value_bias, output_bias [D]; output_scale [C]: what the latter is multiplied by.
     """
-    width, heads = centre.shape[1], tables.shape[1]
+    width, groups = centre.shape[1], queries.shape[1]
     dtype = centre.dtype
     zero = dtype.type(0)
     out = np.empty_like(centre)
     for chunk in numba.prange(len(chunk_start) - 1):
-        top = np.empty(heads, dtype)
-        total = np.empty(heads, dtype)
-        pair_total = np.empty(heads, dtype)
-        own_bias = np.empty(heads, dtype)
-        scores = np.empty((_TILE, heads), dtype)
-        flat_queries = np.empty((_BLOCK, heads * width), dtype)
-        queries = flat_queries.reshape((_BLOCK, heads, width))
-        flat_sums = np.empty((_BLOCK, heads * width), dtype)
-        z_sums = flat_sums.reshape((_BLOCK, heads, width))
-        option_sum = np.empty((heads, width), dtype)
-        messages = np.empty((_BLOCK, width), dtype)
+        # Local arrays, as sums that are written to an argument are not vectorised.
+        scores = np.empty((_TILE, 4), dtype)
+        sums = np.empty((_BLOCK, width), dtype)
         own = np.empty((_BLOCK, width), dtype)
+        total = np.empty(width, dtype)
         for begin in range(chunk_start[chunk], chunk_start[chunk + 1], _BLOCK):
             number = min(_BLOCK, chunk_start[chunk + 1] - begin)
-            flat_queries[:] = zero
-            flat_sums[:] = zero
-            add_products(centre[begin : begin + number], query_weight, flat_queries, number)
             for b in range(number):
                 c = begin + b
-                for h in range(heads):
-                    top[h] = -np.inf
-                    total[h] = zero
-                    for d in range(width):
-                        option_sum[h, d] = zero
-                for p in range(pair_start[c], pair_start[c + 1]):
-                    o = pair_option[p]
-                    for h in range(heads):
-                        pair_total[h] = zero
-                        own_bias[h] = dot(centre[c], tables[o, h], width) + option_bias[o, h]
-                    for first in range(entry_start[p], entry_start[p + 1], _TILE):
-                        size = min(_TILE, entry_start[p + 1] - first)
-                        for i in range(size):
-                            row = z[neighbour[first + i]]
-                            other = neighbour_pair[first + i]
-                            for h in range(heads):
-                                scores[i, h] = (
-                                    dot(row, queries[b, h], width)
-                                    + own_bias[h]
-                                    + neighbour_bias[other, h]
+                row = centre[c]
+                first = entry_start[pair_start[c]]
+                size = entry_start[pair_start[c + 1]] - first
+                if size > len(scores):
+                    scores = np.empty((size, 4), dtype)
+                for d in range(width):
+                    total[d] = zero
+                for g in range(groups):
+                    top0 = top1 = top2 = top3 = dtype.type(-np.inf)
+                    for p in range(pair_start[c], pair_start[c + 1]):
+                        o = pair_option[p]
+                        o0, o1, o2, o3 = _four_dots(row, option_queries[o, g], width)
+                        bias = option_bias[o, g]
+                        o0, o1, o2, o3 = o0 + bias[0], o1 + bias[1], o2 + bias[2], o3 + bias[3]
+                        for e in range(entry_start[p], entry_start[p + 1]):
+                            s0, s1, s2, s3 = _four_dots(row, queries[neighbour[e], g], width)
+                            bias = neighbour_bias[neighbour_pair[e], g]
+                            s0 += o0 + bias[0]
+                            s1 += o1 + bias[1]
+                            s2 += o2 + bias[2]
+                            s3 += o3 + bias[3]
+                            score = scores[e - first]
+                            score[0], score[1], score[2], score[3] = s0, s1, s2, s3
+                            top0, top1 = max(top0, s0), max(top1, s1)
+                            top2, top3 = max(top2, s2), max(top3, s3)
+                    all0 = all1 = all2 = all3 = zero
+                    for i in range(size):
+                        score = scores[i]
+                        score[0] = np.exp(score[0] - top0)
+                        score[1] = np.exp(score[1] - top1)
+                        score[2] = np.exp(score[2] - top2)
+                        score[3] = np.exp(score[3] - top3)
+                        all0 += score[0]
+                        all1 += score[1]
+                        all2 += score[2]
+                        all3 += score[3]
+                    for p in range(pair_start[c], pair_start[c + 1]):
+                        o0 = o1 = o2 = o3 = zero
+                        for e in range(entry_start[p], entry_start[p + 1]):
+                            score = scores[e - first]
+                            s0, s1 = score[0] / all0, score[1] / all1
+                            s2, s3 = score[2] / all2, score[3] / all3
+                            o0 += s0
+                            o1 += s1
+                            o2 += s2
+                            o3 += s3
+                            table = messages[neighbour[e], g]
+                            for d in range(width):
+                                total[d] += (
+                                    s0 * table[0, d]
+                                    + s1 * table[1, d]
+                                    + s2 * table[2, d]
+                                    + s3 * table[3, d]
                                 )
-                        for h in range(heads):
-                            tile_top = scores[0, h]
-                            for i in range(1, size):
-                                tile_top = max(tile_top, scores[i, h])
-                            if tile_top > top[h]:
-                                rescale = np.exp(top[h] - tile_top)
-                                total[h] *= rescale
-                                pair_total[h] *= rescale
-                                for d in range(width):
-                                    z_sums[b, h, d] *= rescale
-                                    option_sum[h, d] *= rescale
-                                top[h] = tile_top
-                            tile_total = zero
-                            for i in range(size):
-                                scores[i, h] = np.exp(scores[i, h] - top[h])
-                                tile_total += scores[i, h]
-                            total[h] += tile_total
-                            pair_total[h] += tile_total
-                        for i in range(size):
-                            row = z[neighbour[first + i]]
-                            for h in range(heads):
-                                weight = scores[i, h]
-                                for d in range(width):
-                                    z_sums[b, h, d] += weight * row[d]
-                    for h in range(heads):
-                        weight = pair_total[h]
+                        table = option_messages[pair_option[p], g]
                         for d in range(width):
-                            option_sum[h, d] += weight * option_messages[o, h, d]
-                # A centre without annotations has no value, and no part of the centre in it.
-                has_any = pair_start[c + 1] > pair_start[c]
+                            total[d] += (
+                                o0 * table[0, d]
+                                + o1 * table[1, d]
+                                + o2 * table[2, d]
+                                + o3 * table[3, d]
+                            )
+                # A centre without annotations has no value, and so no part of it.
+                has_any = dtype.type(size > 0)
+                scale = output_scale[c]
                 for d in range(width):
-                    messages[b, d] = output_scale[c] * output_bias[d] + has_any * value_bias[d]
-                    own[b, d] = has_any * centre[c, d]
-                if has_any:
-                    for h in range(heads):
-                        share = 1 / total[h]
-                        for d in range(width):
-                            z_sums[b, h, d] *= share
-                            messages[b, d] += share * option_sum[h, d]
-            add_products(own, own_weight, messages, number)
-            add_products(flat_sums, neighbour_weight, messages, number)
+                    own[b, d] = has_any * row[d]
+                    sums[b, d] = (
+                        row[d] + total[d] + has_any * value_bias[d] + scale * output_bias[d]
+                    )
+            add_products(own, own_weight, sums, number)
             for b in range(number):
-                for d in range(width):
-                    messages[b, d] += centre[begin + b, d]
-                normalise(messages[b], norm_scale, norm_shift, out[begin + b])
+                normalise(sums[b], norm_scale, norm_shift, out[begin + b])
     return out

@@ -16,7 +16,6 @@ __all__ = [
     "attention_backward_centre",
     "attention_backward_neighbour",
     "attention_forward",
-    "dot",
     "layer_norm",
     "pair_scores_backward",
     "pair_scores_forward",
@@ -28,8 +27,7 @@ _TILE = 64  # annotations whose scores are held at once; the running maximum mov
 
 
 @numba.njit(cache=True, fastmath=_FAST, inline="always")
-def dot(a, b, width):  # pragma: no cover
-    """Inner product of the first `width` numbers of a and b."""
+def _dot(a, b, width):  # pragma: no cover
     total = a[0] * b[0]
     for d in range(1, width):
         total += a[d] * b[d]
@@ -63,7 +61,7 @@ def pair_scores_forward(z, tables, pair_node, pair_option):  # pragma: no cover
     for p in numba.prange(len(pair_node)):
         row = z[pair_node[p]]
         for h in range(heads):
-            out[p, h] = dot(row, tables[pair_option[p], h], width)
+            out[p, h] = _dot(row, tables[pair_option[p], h], width)
     return out
 
 
@@ -132,7 +130,7 @@ def attention_forward(
                         other = neighbour_pair[first + i]
                         for h in range(heads):
                             scores[i, h] = (
-                                dot(row, queries[c, h], width)
+                                _dot(row, queries[c, h], width)
                                 + centre_bias[p, h]
                                 + neighbour_bias[other, h]
                             )
@@ -209,25 +207,25 @@ def attention_backward_centre(
         from_option = np.empty(heads, z.dtype)
         for c in range(chunk_start[chunk], chunk_start[chunk + 1]):
             for h in range(heads):
-                mean[h] = dot(grad_z_sum[c, h], z_sum[c, h], width) + dot(
+                mean[h] = _dot(grad_z_sum[c, h], z_sum[c, h], width) + _dot(
                     grad_option_sum[c, h], option_sum[c, h], width
                 )
             for p in range(pair_start[c], pair_start[c + 1]):
                 for h in range(heads):
                     from_option[h] = (
-                        dot(grad_option_sum[c, h], options[pair_option[p]], width) - mean[h]
+                        _dot(grad_option_sum[c, h], options[pair_option[p]], width) - mean[h]
                     )
                 for e in range(entry_start[p], entry_start[p + 1]):
                     row = z[neighbour[e]]
                     other = neighbour_pair[e]
                     for h in range(heads):
                         score = (
-                            dot(row, queries[c, h], width)
+                            _dot(row, queries[c, h], width)
                             + centre_bias[p, h]
                             + neighbour_bias[other, h]
                         )
                         weight = np.exp(score - log_sum[c, h])
-                        slope = weight * (dot(grad_z_sum[c, h], row, width) + from_option[h])
+                        slope = weight * (_dot(grad_z_sum[c, h], row, width) + from_option[h])
                         attention[e, h] = weight
                         grad_score[e, h] = slope
                         grad_bias[p, h] += slope

@@ -270,15 +270,14 @@ class _Run:
 
     def _quality(self) -> None:
         tables, run_id = self.tables, self.summary.run_id
-        measured = measure_quality(
+        quality = measure_quality(
             tables.read("annotations"),
             tables.read("aggregated_labels"),
             self.gold,
             previous_quality(tables.read("project_quality"), tables.read("runs"), run_id),
             reference=self.config.methods[0],
         )
-        self.persisted.extend(measured.persisted)
-        self._replace(**{name: stamp(rows, run_id) for name, rows in measured.tables.items()})
+        self._replace(**{name: stamp(rows, run_id) for name, rows in quality.items()})
 
     def _write_workers(self, results: list[Aggregated]) -> None:
         workers = _union([result.workers for result in results])

@@ -6,14 +6,12 @@ workers, for Cohen's kappa and for copied errors) is bounded by the constants be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
 from jobs.sql import run_sql
 
-__all__ = ["Quality", "add_spam_scores", "measure_quality", "previous_quality"]
+__all__ = ["add_spam_scores", "measure_quality", "previous_quality"]
 
 # Sums of shares are sums of whole multiples of 1 / _UNIT, as the sum of doubles depends on their
 # order. A multiple of 1 to 16, so that shares of few answers are exact; up to 1e10 shares fit.
@@ -32,17 +30,6 @@ _MAX_MEETINGS = 100_000
 _MIN_SHARED = 10  # tasks of a pair
 
 
-@dataclass(frozen=True)
-class Quality:
-    """Tables of quality by name, without the run's own columns.
-
-    persisted: what to unpersist when all have been written.
-    """
-
-    tables: dict[str, DataFrame]
-    persisted: tuple[DataFrame, ...]
-
-
 def measure_quality(
     annotations: DataFrame,
     labels: DataFrame,
@@ -50,9 +37,10 @@ def measure_quality(
     previous: DataFrame,
     *,
     reference: str,
-) -> Quality:
+) -> dict[str, DataFrame]:
     """Return project_quality, method_quality, worker_quality, task_quality and label_thresholds.
 
+    By name, without the run's own columns; what several of them need is computed now.
     annotations: project_id, task_id, worker_id, label, annotated_at, one row per answer; labels:
     aggregated_labels of all methods; gold: project_id, task_id, true_label, without rows where
     nothing is known; previous: of previous_quality. Tasks and workers are judged by the labels of
@@ -61,22 +49,24 @@ def measure_quality(
     """
     unit, of_reference = {"unit": _UNIT}, {"reference": reference}
     votes = run_sql("quality_votes", annotations=annotations.repartition("project_id", "task_id"))
-    tasks = _kept(run_sql("quality_tasks", of_reference, votes=votes, labels=labels, gold=gold))
-    answers = _kept(run_sql("quality_answers", annotations=annotations, tasks=tasks))
-    confusions = _kept(
+    tasks = _computed(run_sql("quality_tasks", of_reference, votes=votes, labels=labels, gold=gold))
+    answers = _computed(run_sql("quality_answers", annotations=annotations, tasks=tasks))
+    confusions = _computed(
         run_sql("quality_confusions", {**unit, "max_alike": _MAX_ALIKE}, answers=answers)
     )
-    probabilities = run_sql("quality_probabilities", unit, labels=labels).persist()
-    judged = run_sql("quality_judged", labels=labels, gold=gold).persist()
-    patterns = run_sql("quality_vote_patterns", tasks=tasks).persist()
-    methods = run_sql(
-        "quality_methods",
-        {**unit, **of_reference},
-        probabilities=probabilities,
-        truth=run_sql("quality_truth", {"max_cells": _MAX_CELLS}, judged=judged),
-        tasks=tasks,
-    ).persist()
-    tables = {
+    probabilities = _computed(run_sql("quality_probabilities", unit, labels=labels))
+    judged = _computed(run_sql("quality_judged", labels=labels, gold=gold))
+    patterns = _computed(run_sql("quality_vote_patterns", tasks=tasks))
+    methods = _computed(
+        run_sql(
+            "quality_methods",
+            {**unit, **of_reference},
+            probabilities=probabilities,
+            truth=run_sql("quality_truth", {"max_cells": _MAX_CELLS}, judged=judged),
+            tasks=tasks,
+        )
+    )
+    return {
         "project_quality": run_sql(
             "quality_projects",
             of_reference,
@@ -93,8 +83,6 @@ def measure_quality(
             "quality_thresholds", probabilities=probabilities, judged=judged
         ),
     }
-    persisted = (tasks, answers, confusions, probabilities, judged, patterns, methods)
-    return Quality(tables, persisted)
 
 
 def add_spam_scores(workers: DataFrame, worker_quality: DataFrame) -> DataFrame:
@@ -143,5 +131,12 @@ def _workers(
     )
 
 
-def _kept(frame: DataFrame) -> DataFrame:
-    return frame.persist(StorageLevel.DISK_ONLY)
+def _computed(frame: DataFrame) -> DataFrame:
+    """Compute a frame now and forget how: planning would take longer than the queries themselves.
+
+    As for methods in SQL, a checkpoint folder (spark.checkpoint.dir) outlives executors; without
+    one the frame is on the executors' disks, and the loss of one fails the run.
+    """
+    if frame.sparkSession.sparkContext.getCheckpointDir() is not None:
+        return frame.checkpoint()
+    return frame.localCheckpoint(storageLevel=StorageLevel.DISK_ONLY)

@@ -40,7 +40,11 @@ def data_dir(pytestconfig: pytest.Config) -> Path:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """One local Spark for all tests: two threads, few partitions, a warehouse of its own."""
     warehouse = str(tmp_path_factory.mktemp("warehouse"))
-    conf = {"spark.sql.warehouse.dir": warehouse, "spark.sql.shuffle.partitions": "3"}
+    conf = {
+        "spark.sql.warehouse.dir": warehouse,
+        "spark.sql.shuffle.partitions": "3",
+        "spark.driver.memory": "2g",  # one driver plans the queries of all tests
+    }
     session = make_session(SparkConfig(master="local[2]", app_name="crowdfm-tests", conf=conf))
     yield session
     session.stop()

@@ -43,7 +43,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     conf = {
         "spark.sql.warehouse.dir": warehouse,
         "spark.sql.shuffle.partitions": "3",
-        "spark.driver.memory": "2g",  # one driver plans the queries of all tests
+        "spark.driver.memory": "3g",  # one driver plans the queries of all tests
     }
     session = make_session(SparkConfig(master="local[2]", app_name="crowdfm-tests", conf=conf))
     yield session

@@ -8,9 +8,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
+from jobs.steps.lineage import cut_lineage
 from jobs.steps.options import index_options
 
-__all__ = ["UNIT", "EncodedAnswers", "cut_lineage", "encode_answers", "small"]
+__all__ = ["UNIT", "EncodedAnswers", "encode_answers", "small"]
 
 # Probabilities, weights and logarithms are added up as whole multiples of 1 / UNIT, as the sum of
 # doubles depends on their order. UNIT is a multiple of 1 to 16, so that shares of ties are exact.
@@ -90,31 +91,6 @@ def encode_answers(annotations: DataFrame) -> EncodedAnswers:
         num_workers=workers.count(),
         num_projects=num_projects,
     )
-
-
-def cut_lineage(frame: DataFrame, *, keep_layout: bool = False) -> DataFrame:
-    """Compute a frame now, once, and forget how: each iteration's plan would contain the last's.
-
-    Where a checkpoint folder is set (spark.checkpoint.dir) it outlives executors; without one, a
-    lost executor fails the run. keep_layout: Spark is to know by which key the frame's partitions
-    are made, as it does of plans that are not adapted while they run.
-    """
-    spark = frame.sparkSession
-    # What Spark infers about a frame goes into the copy under names that the copy may lack, and
-    # queries over it then fail.
-    settings = {"spark.sql.constraintPropagation.enabled": "false"}
-    if keep_layout:
-        settings["spark.sql.adaptive.enabled"] = "false"
-    before = {key: str(spark.conf.get(key)) for key in settings}
-    for key, value in settings.items():
-        spark.conf.set(key, value)
-    try:
-        if spark.sparkContext.getCheckpointDir() is not None:
-            return frame.checkpoint()
-        return frame.localCheckpoint()
-    finally:
-        for key, value in before.items():
-            spark.conf.set(key, value)
 
 
 def small(frame: DataFrame, rows: int) -> DataFrame:

@@ -13,7 +13,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
-from jobs.steps.methods_encoded import UNIT, EncodedAnswers, cut_lineage, small
+from jobs.steps.lineage import cut_lineage
+from jobs.steps.methods_encoded import UNIT, EncodedAnswers, small
 
 __all__ = [
     "TIE",

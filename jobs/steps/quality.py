@@ -10,6 +10,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
 from jobs.sql import run_sql
+from jobs.steps.lineage import cut_lineage
 
 __all__ = ["add_spam_scores", "measure_quality", "previous_quality"]
 
@@ -132,11 +133,4 @@ def _workers(
 
 
 def _computed(frame: DataFrame) -> DataFrame:
-    """Compute a frame now and forget how: planning would take longer than the queries themselves.
-
-    As for methods in SQL, a checkpoint folder (spark.checkpoint.dir) outlives executors; without
-    one the frame is on the executors' disks, and the loss of one fails the run.
-    """
-    if frame.sparkSession.sparkContext.getCheckpointDir() is not None:
-        return frame.checkpoint()
-    return frame.localCheckpoint(storageLevel=StorageLevel.DISK_ONLY)
+    return cut_lineage(frame, storage=StorageLevel.DISK_ONLY)

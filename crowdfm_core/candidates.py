@@ -118,7 +118,7 @@ class CandidateGraph:
 
     @property
     def task_walk(self) -> tuple[npt.NDArray[Any], ...]:
-        """What `rows_to_candidates` needs beside the rows."""
+        """What sums along the tasks' side need beside the rows or candidates."""
         side = self.graph.tasks
         return (
             self.candidate_start,
@@ -146,22 +146,6 @@ class CandidateGraph:
             side.neighbour,
             self.task_is_tied,
             side.chunk_start,
-        )
-
-    @property
-    def task_side_walk(self) -> tuple[npt.NDArray[Any], ...]:
-        """What `candidates_to_few_rows` needs beside the candidates and the workers' ranges."""
-        side = self.graph.tasks
-        return (
-            self.candidate_start,
-            self.candidate_option,
-            self.row_start,
-            side.pair_start,
-            side.pair_option,
-            side.entry_start,
-            side.neighbour,
-            side.neighbour_pair,
-            self.task_is_tied,
         )
 
     def links(self) -> tuple[IntArray, IntArray]:

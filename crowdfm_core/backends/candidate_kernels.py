@@ -56,6 +56,24 @@ def rows_to_candidates(
     return out
 
 
+@numba.njit(cache=True, inline="always")
+def _add_task(
+    candidates, flat, out, flat_out, row, first, last, answer, candidate_option, is_tied
+):  # pragma: no cover
+    """Add a task's candidates [first, last) to the rows of a pair, which begin at `row`."""
+    width = candidates.shape[1]
+    if is_tied:
+        for c in range(first, last):
+            target = row + (candidate_option[c] != answer)
+            for f in range(width):
+                out[target, f] += candidates[c, f]
+    else:
+        # A task's candidates stand together, as the rows of a pair do.
+        begin, source = row * width, first * width
+        for f in range((last - first) * width):
+            flat_out[begin + f] += flat[source + f]
+
+
 @numba.njit(cache=True, parallel=True)
 def candidates_to_rows(
     candidates,
@@ -73,72 +91,70 @@ def candidates_to_rows(
 
     Walks the workers' side; is_tied [T]. Returns [Q, F].
     """
-    width = candidates.shape[1]
-    out = np.zeros((row_start[-1], width), candidates.dtype)
+    out = np.zeros((row_start[-1], candidates.shape[1]), candidates.dtype)
     flat_out, flat = out.reshape(-1), candidates.reshape(-1)
     for chunk in numba.prange(len(chunk_start) - 1):
         for w in range(chunk_start[chunk], chunk_start[chunk + 1]):
             for p in range(pair_start[w], pair_start[w + 1]):
-                row = row_start[p]
                 for e in range(entry_start[p], entry_start[p + 1]):
                     t = neighbour[e]
-                    first = candidate_start[t]
-                    if is_tied[t]:
-                        for c in range(first, candidate_start[t + 1]):
-                            target = row + (candidate_option[c] != pair_option[p])
-                            for f in range(width):
-                                out[target, f] += candidates[c, f]
-                    else:
-                        # A task's candidates stand together, as the rows of a pair do.
-                        begin, source = row * width, first * width
-                        for f in range((candidate_start[t + 1] - first) * width):
-                            flat_out[begin + f] += flat[source + f]
+                    _add_task(
+                        candidates,
+                        flat,
+                        out,
+                        flat_out,
+                        row_start[p],
+                        candidate_start[t],
+                        candidate_start[t + 1],
+                        pair_option[p],
+                        candidate_option,
+                        is_tied[t],
+                    )
     return out
 
 
 @numba.njit(cache=True, parallel=True)
 def candidates_to_few_rows(
     candidates,
-    first_worker,
+    first_pair,
     candidate_start,
     candidate_option,
     row_start,
     pair_start,
     pair_option,
     entry_start,
-    neighbour,
     neighbour_pair,
     is_tied,
+    chunk_start,
 ):  # pragma: no cover
     """The same sums as `candidates_to_rows`, to the last bit, for fewer rows than candidates.
 
     Walks the tasks' side, so that candidates are read in order and the rows stay in the cache.
-    Each thread walks all annotations and sums those of its workers, first_worker[g] up to
-    first_worker[g + 1], so that no sum depends on the number of threads.
+    Each thread walks all annotations and sums those of its (worker, answer) pairs, first_pair[g]
+    up to first_pair[g + 1], so that no sum depends on the number of threads.
     """
-    width = candidates.shape[1]
-    out = np.zeros((row_start[-1], width), candidates.dtype)
+    out = np.zeros((row_start[-1], candidates.shape[1]), candidates.dtype)
     flat_out, flat = out.reshape(-1), candidates.reshape(-1)
-    for group in numba.prange(len(first_worker) - 1):
-        low, high = first_worker[group], first_worker[group + 1]
-        for t in range(len(pair_start) - 1):
-            first = candidate_start[t]
-            size = (candidate_start[t + 1] - first) * width
-            source = first * width
+    for group in numba.prange(len(first_pair) - 1):
+        low, high = first_pair[group], first_pair[group + 1]
+        for t in range(chunk_start[0], chunk_start[-1]):
             for p in range(pair_start[t], pair_start[t + 1]):
                 for e in range(entry_start[p], entry_start[p + 1]):
-                    if neighbour[e] < low or neighbour[e] >= high:
+                    own = neighbour_pair[e]
+                    if own < low or own >= high:
                         continue
-                    row = row_start[neighbour_pair[e]]
-                    if is_tied[t]:
-                        for c in range(first, candidate_start[t + 1]):
-                            target = row + (candidate_option[c] != pair_option[p])
-                            for f in range(width):
-                                out[target, f] += candidates[c, f]
-                    else:
-                        begin = row * width
-                        for f in range(size):
-                            flat_out[begin + f] += flat[source + f]
+                    _add_task(
+                        candidates,
+                        flat,
+                        out,
+                        flat_out,
+                        row_start[own],
+                        candidate_start[t],
+                        candidate_start[t + 1],
+                        pair_option[p],
+                        candidate_option,
+                        is_tied[t],
+                    )
     return out
 
 

@@ -165,7 +165,7 @@ class NumpyOps:
         out: FloatArray
         if layout.num_rows < layout.num_candidates:
             out = candidate_kernels.candidates_to_few_rows(
-                candidates, _even_ranges(layout.graph.workers), *layout.task_side_walk
+                candidates, _even_ranges(layout.graph.workers), *layout.task_walk
             )
         else:
             out = candidate_kernels.candidates_to_rows(candidates, *layout.worker_walk)
@@ -173,6 +173,6 @@ class NumpyOps:
 
 
 def _even_ranges(side: Side) -> npt.NDArray[np.int64]:
-    """Ranges of centres with about equal numbers of entries, one per thread: [threads + 1]."""
+    """Ranges of pairs with about equal numbers of entries, one per thread: [threads + 1]."""
     marks = np.linspace(0, len(side.neighbour), numba.get_num_threads() + 1)
-    return np.searchsorted(side.entry_start[side.pair_start], marks).astype(np.int64)
+    return np.searchsorted(side.entry_start, marks).astype(np.int64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["add_product", "add_products", "normalise"]
+__all__ = ["add_product", "add_products", "moments", "normalise"]
 
 # Lets the compiler reorder sums inside one product; infinities and NaN keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -86,9 +86,8 @@ def add_products(x, weight, out, number):  # pragma: no cover
 
 
 @numba.njit(cache=True, fastmath=_FAST, inline="always")
-def normalise(x, scale, shift, out):  # pragma: no cover
-    """Write the layer norm of x [D] (epsilon 1e-5) to out [D]."""
-    width = len(scale)
+def moments(x, width):  # pragma: no cover
+    """Return the mean of x [D] and the inverse of its standard deviation (epsilon 1e-5)."""
     total = x[0] * 0
     for d in range(width):
         total += x[d]
@@ -96,6 +95,13 @@ def normalise(x, scale, shift, out):  # pragma: no cover
     total = x[0] * 0
     for d in range(width):
         total += (x[d] - mean) ** 2
-    factor = 1 / np.sqrt(total / width + x.dtype.type(1e-5))
+    return mean, 1 / np.sqrt(total / width + x.dtype.type(1e-5))
+
+
+@numba.njit(cache=True, fastmath=_FAST, inline="always")
+def normalise(x, scale, shift, out):  # pragma: no cover
+    """Write the layer norm of x [D] to out [D]."""
+    width = len(scale)
+    mean, factor = moments(x, width)
     for d in range(width):
         out[d] = (x[d] - mean) * factor * scale[d] + shift[d]

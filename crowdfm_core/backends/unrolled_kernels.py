@@ -12,7 +12,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.products import add_product, add_products, normalise
+from crowdfm_core.backends.products import add_product, add_products, moments, normalise
 
 __all__ = ["sum_groups", "task_values", "update_tasks"]
 
@@ -20,24 +20,6 @@ __all__ = ["sum_groups", "task_values", "update_tasks"]
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 _CLIP = -10.0
 _CHUNK = 256
-
-
-@numba.njit(cache=True, fastmath=_FAST, inline="always")
-def _normalise_twice(x, scale, shift, out, scale2, shift2, out2):  # pragma: no cover
-    """Two layer norms of x [D] with different scales and shifts, as in `_normalise`."""
-    width = len(scale)
-    total = x[0] * 0
-    for d in range(width):
-        total += x[d]
-    mean = total / width
-    total = x[0] * 0
-    for d in range(width):
-        total += (x[d] - mean) ** 2
-    factor = 1 / np.sqrt(total / width + x.dtype.type(1e-5))
-    for d in range(width):
-        normal = (x[d] - mean) * factor
-        out[d] = normal * scale[d] + shift[d]
-        out2[d] = normal * scale2[d] + shift2[d]
 
 
 @numba.njit(cache=True, fastmath=_FAST, parallel=True)
@@ -65,15 +47,12 @@ def task_values(
         begin = chunk * _CHUNK
         number = min(count - begin, _CHUNK)
         for n in range(number):
-            _normalise_twice(
-                states[begin + n],
-                value_scale,
-                value_shift,
-                x[n],
-                task_scale,
-                task_shift,
-                normed[begin + n],
-            )
+            c = begin + n
+            mean, factor = moments(states[c], width)
+            for d in range(width):
+                normal = (states[c, d] - mean) * factor
+                x[n, d] = normal * value_scale[d] + value_shift[d]
+                normed[c, d] = normal * task_scale[d] + task_shift[d]
         add_products(x, value_weight, products, number)
         for n in range(number):
             c = begin + n

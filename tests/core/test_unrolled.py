@@ -275,7 +275,7 @@ def test_both_ways_to_sum_candidates_by_rows_agree_to_the_last_bit(
 ) -> None:
     layout = layout_of(random_rows(5, tasks=60, workers=8, options=3), 3, tied=tied)
     x = np.random.default_rng(1).normal(size=(layout.num_candidates, 3)).astype(np.float32)
-    number = layout.graph.num_workers
+    number = len(layout.graph.workers.pair_option)
     ranges = np.array([0, number] if threads == 1 else [0, 3, number])
-    few = candidate_kernels.candidates_to_few_rows(x, ranges, *layout.task_side_walk)
+    few = candidate_kernels.candidates_to_few_rows(x, ranges, *layout.task_walk)
     np.testing.assert_array_equal(few, candidate_kernels.candidates_to_rows(x, *layout.worker_walk))

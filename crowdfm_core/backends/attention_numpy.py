@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.backends.attention_kernels import update_centres
+from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models.attention import AttentionModel
 
@@ -18,6 +19,11 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 class CompiledAttentionModel(AttentionModel):
     """`AttentionModel` over `NumpyOps`, without arrays of tasks x heads x width."""
+
+    @one_blas_thread()
+    def encode(self, graph: AnnotationGraph, options: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `AttentionModel.encode`."""
+        return super().encode(graph, options)
 
     def update_tasks(
         self,

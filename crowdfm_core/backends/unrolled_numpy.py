@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
-from crowdfm_core.models.unrolled import Learned, TaskStates, UnrolledModel
+from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.models.unrolled import Learned, TaskStates, UnrolledModel, UnrolledOutputs
 from crowdfm_core.models.unrolled_sizes import BatchSizes
 
 __all__ = ["CompiledUnrolledModel"]
@@ -18,6 +20,11 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 class CompiledUnrolledModel(UnrolledModel):
     """`UnrolledModel` over `NumpyOps`, the steps that grow with the tasks written as loops."""
+
+    @one_blas_thread()
+    def run(self, layout: CandidateGraph) -> UnrolledOutputs:
+        """See `UnrolledModel.run`."""
+        return super().run(layout)
 
     def _learn(self, layer: int, sizes: BatchSizes, tasks: TaskStates) -> Learned:
         layout, of = sizes.layout, self._of_layer

@@ -12,7 +12,7 @@ to the answer and one for all others, so that nothing of size options x options 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,21 @@ import numpy.typing as npt
 from crowdfm_core.graph import AnnotationGraph, IntArray
 from crowdfm_core.union_find import smallest_connected_task
 
-__all__ = ["MAX_DENSE_OPTIONS", "CandidateGraph"]
+__all__ = ["MAX_DENSE_OPTIONS", "CandidateGraph", "ComponentSizes"]
 
 MAX_DENSE_OPTIONS = 16
 
 FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ComponentSizes:
+    """Sizes of one whole component; options are those of its project."""
+
+    annotations: int
+    tasks: int
+    workers: int
+    options: int
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class CandidateGraph:
     candidate_option: IntArray  # [C] option row
     candidate_group: IntArray  # [C] group (component, option)
     component_of_group: IntArray  # component of each such group
+    option_of_group: IntArray  # its option row
     task_is_tied: npt.NDArray[np.bool_]  # [T]
     votes: FloatArray  # [C] answers of the task equal to the candidate
     row_start: IntArray  # [P+1] first row of each pair
@@ -51,24 +62,31 @@ class CandidateGraph:
     row_truth: IntArray  # [Q] group (worker, true option), or (worker, same or other)
     num_truths: int
     row_pooled: IntArray  # [Q] group (answer, true option) of the component, or (same or other)
+    component_of_pooled: IntArray  # component of each such group
+    place_of_pooled: IntArray  # its place among all that the component may have
+    pooled_is_same: FloatArray  # 1 where its true option is the answer
     pooled_truth: IntArray  # group of a pooled one: (component, true option), or component
     num_pooled_truths: int
     kinds_of_pooled: FloatArray  # answers that a pooled one is one of: options, or 2 if tied
     component_of_task: IntArray  # [T]
     component_of_worker: IntArray  # [W]
-    options_of_component: FloatArray  # [J] options of the whole project
+    components: tuple[ComponentSizes, ...]  # [J]
 
     @classmethod
     def of(
-        cls, graph: AnnotationGraph, *, max_dense_options: int = MAX_DENSE_OPTIONS
+        cls,
+        graph: AnnotationGraph,
+        *,
+        max_dense_options: int = MAX_DENSE_OPTIONS,
+        part_of: ComponentSizes | None = None,
     ) -> CandidateGraph:
-        """Lay out the states of a batch; projects with more options than that are tied."""
-        of_task, of_worker = _components(graph)
-        num_components = int(max(of_task.max(initial=-1), of_worker.max(initial=-1))) + 1
-        num_options = np.zeros(num_components, np.int64)
-        num_options[of_task] = graph.task_option_end - graph.task_option_start
-        first_option = np.zeros(num_components, np.int64)
-        first_option[of_task] = graph.task_option_start
+        """Lay out the states of a batch; projects with more options than that are tied.
+
+        part_of: the component that all of the graph belongs to, where there is more of it elsewhere
+        (some of its tasks with their annotations, or some workers with their pairs); its options
+        are then all option rows.
+        """
+        of_task, of_worker, num_options, first_option, sizes = _components(graph, part_of)
         is_tied = num_options > max_dense_options
 
         candidates = _candidates(graph, is_tied[of_task])
@@ -92,13 +110,17 @@ class CandidateGraph:
         within = np.where(row_tied, place, answer * kinds + place)
         pooled, row_pooled = _grouped(row_component, within, kinds * kinds)
         pooled_component = pooled // (kinds * kinds)
-        true_place = np.where(is_tied[pooled_component], 0, pooled % kinds)
+        pooled_place = pooled % (kinds * kinds)
+        pooled_tied = is_tied[pooled_component]
+        true_place = np.where(pooled_tied, 0, pooled_place % kinds)
+        is_same = np.where(pooled_tied, pooled_place == 0, pooled_place // kinds == true_place)
         truths, pooled_truth = _grouped(pooled_component, true_place, kinds)
         return cls(
             graph=graph,
             **candidates,
             candidate_group=candidate_group,
             component_of_group=(groups // max(graph.num_option_rows, 1)).astype(np.int32),
+            option_of_group=(groups % max(graph.num_option_rows, 1)).astype(np.int32),
             task_is_tied=is_tied[of_task],
             row_start=row_start,
             row_pair=row_pair,
@@ -108,12 +130,15 @@ class CandidateGraph:
             row_truth=(truth_start[row_worker] + place).astype(np.int32),
             num_truths=int(truth_start[-1]),
             row_pooled=row_pooled,
+            component_of_pooled=pooled_component.astype(np.int32),
+            place_of_pooled=pooled_place.astype(np.int32),
+            pooled_is_same=is_same.astype(np.float64),
             pooled_truth=pooled_truth,
             num_pooled_truths=len(truths),
             kinds_of_pooled=np.where(is_tied, 2, num_options)[pooled_component].astype(float),
             component_of_task=of_task,
             component_of_worker=of_worker,
-            options_of_component=num_options.astype(float),
+            components=sizes,
         )
 
     @property
@@ -164,6 +189,11 @@ class CandidateGraph:
         return row.astype(np.int32), candidate.astype(np.int32)
 
     @property
+    def options_of_component(self) -> FloatArray:
+        """Options of the whole project, per component [J]."""
+        return np.array([sizes.options for sizes in self.components], np.float64)
+
+    @property
     def num_candidates(self) -> int:
         """Number of candidates C."""
         return len(self.candidate_task)
@@ -172,6 +202,14 @@ class CandidateGraph:
     def num_rows(self) -> int:
         """Number of rows Q."""
         return len(self.row_pair)
+
+
+class _Components(NamedTuple):
+    of_task: IntArray  # [T]
+    of_worker: IntArray  # [W]
+    num_options: npt.NDArray[np.int64]  # [J]
+    first_option: npt.NDArray[np.int64]  # [J]
+    sizes: tuple[ComponentSizes, ...]  # [J]
 
 
 def _candidates(graph: AnnotationGraph, is_tied: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -202,9 +240,14 @@ def _candidates(graph: AnnotationGraph, is_tied: npt.NDArray[np.bool_]) -> dict[
     }
 
 
-def _components(graph: AnnotationGraph) -> tuple[IntArray, IntArray]:
-    """Component of every task [T] and worker [W], numbered by their first task; a task without
-    annotations is one of its own, workers without any share the last number."""
+def _components(graph: AnnotationGraph, part_of: ComponentSizes | None) -> _Components:
+    """Number the components by their first task; a task without annotations is one of its own,
+    workers without any share the last number."""
+    if part_of is not None:
+        zeros = np.zeros(max(graph.num_tasks, graph.num_workers), np.int32)
+        options = np.array([part_of.options])
+        of_task, of_worker = zeros[: graph.num_tasks], zeros[: graph.num_workers]
+        return _Components(of_task, of_worker, options, np.zeros(1, np.int64), (part_of,))
     side = graph.tasks
     task = np.repeat(side.pair_centre, np.diff(side.entry_start))
     smallest = smallest_connected_task(
@@ -213,9 +256,21 @@ def _components(graph: AnnotationGraph) -> tuple[IntArray, IntArray]:
     root = np.arange(graph.num_tasks)
     root[task] = smallest[side.neighbour]
     roots = np.unique(root)
+    of_task = np.searchsorted(roots, root).astype(np.int32)
     # The root of a worker without annotations is past all tasks.
     of_worker = np.minimum(np.searchsorted(roots, smallest), max(len(roots) - 1, 0))
-    return np.searchsorted(roots, root).astype(np.int32), of_worker.astype(np.int32)
+    number = int(max(of_task.max(initial=-1), of_worker.max(initial=-1))) + 1
+    num_options, first_option = np.zeros((2, number), np.int64)
+    num_options[of_task] = graph.task_option_end - graph.task_option_start
+    first_option[of_task] = graph.task_option_start
+    counts = (
+        np.bincount(of_worker, graph.workers.degree, number).astype(np.int64),
+        np.bincount(of_task, minlength=number),
+        np.bincount(of_worker, minlength=number),
+        num_options,
+    )
+    sizes = tuple(map(ComponentSizes, *(count.tolist() for count in counts)))
+    return _Components(of_task, of_worker.astype(np.int32), num_options, first_option, sizes)
 
 
 def _grouped(

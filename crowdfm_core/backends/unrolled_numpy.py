@@ -10,8 +10,9 @@ import numpy.typing as npt
 from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
 from crowdfm_core.candidates import CandidateGraph
-from crowdfm_core.models.unrolled import Learned, TaskStates, UnrolledModel, UnrolledOutputs
+from crowdfm_core.models.unrolled import UnrolledModel, UnrolledOutputs
 from crowdfm_core.models.unrolled_sizes import BatchSizes
+from crowdfm_core.models.unrolled_states import Learned, TaskStates
 
 __all__ = ["CompiledUnrolledModel"]
 
@@ -26,7 +27,8 @@ class CompiledUnrolledModel(UnrolledModel):
         """See `UnrolledModel.run`."""
         return super().run(layout)
 
-    def _learn(self, layer: int, sizes: BatchSizes, tasks: TaskStates) -> Learned:
+    def learn(self, layer: int, sizes: BatchSizes, tasks: TaskStates) -> Learned:
+        """See `UnrolledModel.learn`."""
         layout, of = sizes.layout, self._of_layer
         values, normed = task_values(
             tasks.states,
@@ -43,14 +45,15 @@ class CompiledUnrolledModel(UnrolledModel):
             groups=sum_groups(normed, layout.candidate_group, len(layout.component_of_group)),
         )
 
-    def _update_tasks(
+    def update_tasks(
         self,
         layer: int,
         sizes: BatchSizes,
         tasks: TaskStates,
         messages: FloatArray,
-        learned: Learned,
+        groups: FloatArray,
     ) -> TaskStates:
+        """See `UnrolledModel.update_tasks`; the states of `tasks` are overwritten."""
         layout, side = sizes.layout, sizes.layout.graph.tasks
         width, of = self.config.width, self._of_layer
         own, trust = of("task.own.weight", layer), np.zeros(2, messages.dtype)
@@ -59,7 +62,7 @@ class CompiledUnrolledModel(UnrolledModel):
         else:
             own = own.copy()
             own[3 * width + 3 :] = 0
-        option = learned.groups[:, :width] / sizes.option_tasks
+        option = groups[:, :width] / sizes.option_tasks
         logits, log_posterior, posterior = update_tasks(
             layout.candidate_start,
             layout.candidate_option,
@@ -73,7 +76,7 @@ class CompiledUnrolledModel(UnrolledModel):
             layout.row_start,
             side.chunk_start,
             messages,
-            np.log((learned.groups[:, width] + 1) / sizes.prior_total[:, 0]),
+            np.log((groups[:, width] + 1) / sizes.prior_total[:, 0]),
             self._times("task.option", layer, option),
             sizes.log_options[:, 0],
             tasks.posterior[:, 0],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from crowdfm_core.models.operations import Array, Operations
 from crowdfm_core.models.unrolled_sizes import BatchSizes
 
-__all__ = ["CLIP", "FLOOR", "AnswerStatistics", "answer_statistics"]
+__all__ = ["CLIP", "FLOOR", "AnswerStatistics", "answer_statistics", "crowd_accuracy"]
 
 CLIP = 10.0  # log posteriors below -10 say no more than -10 does
 FLOOR = 1e-6  # keeps logarithms of shares finite
@@ -26,16 +26,24 @@ class AnswerStatistics:
     coin: Array
 
 
+def crowd_accuracy(ops: Operations, sizes: BatchSizes, pooled: Array) -> Array:
+    """Share of right answers of each component [J, 1], from its pooled counts."""
+    right = ops.sum_by(
+        pooled * sizes.pooled_is_same, sizes.layout.component_of_pooled, len(sizes.log_options)
+    )
+    return (right + 1) / (sizes.component_count + 2)
+
+
 def answer_statistics(
-    ops: Operations, sizes: BatchSizes, smoothing: Array, expected: Array
+    ops: Operations, sizes: BatchSizes, smoothing: Array, expected: Array, pooled: Array
 ) -> AnswerStatistics:
-    """Return log probabilities from the expected counts [Q, 1].
+    """Return log probabilities from the expected counts of rows [Q, 1] and of the component,
+    pooled [., 1], which are their sums over all workers.
 
     A worker's confusion is shrunk towards the component's pooled one as if by smoothing[0]
     answers, the accuracy by smoothing[1], and the pooled confusion towards even by smoothing[2].
     """
     layout = sizes.layout
-    pooled = ops.sum_by(expected, layout.row_pooled, len(layout.pooled_truth))
     pooled_total = ops.sum_by(pooled, layout.pooled_truth, layout.num_pooled_truths)
     kinds = ops.take(sizes.kinds_of_pooled, layout.row_pooled)
     share = (ops.take(pooled, layout.row_pooled) + smoothing[2]) / (
@@ -52,8 +60,7 @@ def answer_statistics(
     spread = sizes.is_tied * (1 - sizes.is_same) * sizes.log_others
     confusion = (count + smoothing[0] * share) / (total + smoothing[0])
     right = ops.sum_by(expected * sizes.is_same, layout.row_worker, len(sizes.worker_count))
-    crowd = ops.sum_by(right, layout.component_of_worker, len(sizes.log_options)) + 1
-    crowd = crowd / (sizes.component_count + 2)
+    crowd = crowd_accuracy(ops, sizes, pooled)
     accuracy = (right + smoothing[1] * ops.take(crowd, layout.component_of_worker)) / (
         sizes.worker_count + smoothing[1]
     )

@@ -16,8 +16,9 @@ hierarchical models, and the one-coin model. So an untrained model starts near t
 and learns where they are wrong. Everything is equivariant to the order of tasks, workers and
 options.
 
-The steps of a layer meet in plain sums alone (`Learned`), so that a component can be cut into
-blocks of tasks. Letters: see candidates.py; D width.
+The steps of a layer meet in plain sums alone (`Learned`, `Pooled`), so that a component can be cut
+into blocks of tasks and shards of workers (crowdfm_core/blocks). Letters: see candidates.py; D
+width.
 """
 
 from __future__ import annotations
@@ -29,14 +30,25 @@ from crowdfm_core.graph import IntArray
 from crowdfm_core.models.answer_statistics import (
     CLIP,
     FLOOR,
+    AnswerStatistics,
     answer_statistics,
 )
-from crowdfm_core.models.embeddings import LastStates, embed_tasks, embed_workers
+from crowdfm_core.models.embeddings import (
+    embed_tasks,
+    embed_workers,
+    last_sums,
+    row_features,
+    task_facts,
+    task_spread,
+    worker_facts,
+    worker_spread,
+)
 from crowdfm_core.models.operations import Array, Operations
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.models.unrolled_sizes import BatchSizes
+from crowdfm_core.models.unrolled_states import Learned, Pooled, TaskStates
 
-__all__ = ["Learned", "TaskStates", "UnrolledConfig", "UnrolledModel", "UnrolledOutputs"]
+__all__ = ["UnrolledConfig", "UnrolledModel", "UnrolledOutputs"]
 
 Tensors = dict[str, Array]
 
@@ -55,28 +67,6 @@ class UnrolledOutputs:
     tasks: Array
 
 
-@dataclass(frozen=True)
-class TaskStates:
-    """states [C, D] of the candidates; logits, log posteriors and posteriors, [C, 1] each."""
-
-    states: Array
-    logits: Array
-    log_posterior: Array
-    posterior: Array
-
-
-@dataclass(frozen=True)
-class Learned:
-    """Plain sums over tasks and annotations, from the states before a layer.
-
-    rows [Q, D + 1]: of values and of p over each row's annotations; groups [I, D + 1]: of
-    normalised states and of p over the tasks of a component, per option.
-    """
-
-    rows: Array
-    groups: Array
-
-
 class UnrolledModel:
     """The frozen model as steps per layer over a backend's arrays."""
 
@@ -89,17 +79,20 @@ class UnrolledModel:
     def run(self, layout: CandidateGraph) -> UnrolledOutputs:
         """Run all layers over one batch."""
         sizes = BatchSizes(layout, self.ops)
-        tasks, rows = self._start_tasks(sizes), self._start_rows(sizes)
+        tasks, rows = self.start_tasks(sizes), self.start_rows(sizes)
         logits = []
         for layer in range(self.config.layers):
-            learned = self._learn(layer, sizes, tasks)
-            rows, messages = self._update_rows(layer, sizes, rows, learned)
-            tasks = self._update_tasks(layer, sizes, tasks, messages, learned)
+            learned = self.learn(layer, sizes, tasks)
+            expected = learned.rows[:, self.config.width :]
+            pooled = Pooled(self.pool_counts(sizes, expected), self.pool_states(layer, sizes, rows))
+            rows, messages = self.update_rows(layer, sizes, rows, learned.rows, pooled)
+            tasks = self.update_tasks(layer, sizes, tasks, messages, learned.groups)
             logits.append(tasks.logits)
         workers, embedded = self._embed(sizes, tasks, rows)
         return UnrolledOutputs(logits, tasks.log_posterior, workers, embedded)
 
-    def _start_tasks(self, sizes: BatchSizes) -> TaskStates:
+    def start_tasks(self, sizes: BatchSizes) -> TaskStates:
+        """States of the candidates before the first layer, from the votes."""
         ops = self.ops
         features = [
             sizes.vote_share,
@@ -115,7 +108,8 @@ class UnrolledModel:
             posterior=sizes.vote_share,
         )
 
-    def _start_rows(self, sizes: BatchSizes) -> Array:
+    def start_rows(self, sizes: BatchSizes) -> Array:
+        """States [Q, D] of the rows before the first layer, from the numbers of answers."""
         ops = self.ops
         features = [
             sizes.is_same,
@@ -148,7 +142,8 @@ class UnrolledModel:
     def _of_layer(self, name: str, layer: int) -> Array:
         return self.tensors[name][0 if self.config.shared else layer]
 
-    def _learn(self, layer: int, sizes: BatchSizes, tasks: TaskStates) -> Learned:
+    def learn(self, layer: int, sizes: BatchSizes, tasks: TaskStates) -> Learned:
+        """Sum what a layer's workers learn from the tasks."""
         ops, layout, width = self.ops, sizes.layout, self.config.width
         values = self._times("value", layer, self._norm("value", layer, tasks.states))
         certain = values[:, width:] + self._of_layer("value.posterior.weight", layer)
@@ -163,15 +158,35 @@ class UnrolledModel:
             ),
         )
 
-    def _update_rows(
-        self, layer: int, sizes: BatchSizes, rows: Array, learned: Learned
+    def pool_counts(self, sizes: BatchSizes, expected: Array) -> Array:
+        """Sum the expected counts [Q, 1] of all workers, see `Pooled.counts`."""
+        layout = sizes.layout
+        return self.ops.sum_by(expected, layout.row_pooled, len(layout.pooled_truth))
+
+    def pool_states(self, layer: int, sizes: BatchSizes, rows: Array) -> Array:
+        """Sum the states [Q, D] of all workers, see `Pooled.states`."""
+        layout, trust = sizes.layout, sizes.row_trust
+        weighted = self.ops.concat([self._norm("row", layer, rows) * trust, trust])
+        return self.ops.sum_by(weighted, layout.row_pooled, len(layout.pooled_truth))
+
+    def statistics(
+        self, layer: int, sizes: BatchSizes, expected: Array, counts: Array
+    ) -> AnswerStatistics:
+        """What the classical models say, with a layer's smoothing."""
+        smoothing = self.ops.exp(self.tensors["smoothing.log"][layer])
+        return answer_statistics(self.ops, sizes, smoothing, expected, counts)
+
+    def update_rows(
+        self, layer: int, sizes: BatchSizes, rows: Array, learned: Array, pooled: Pooled
     ) -> tuple[Array, Array]:
-        """Return the new states [Q, D], and what the tasks see of them [Q, D + 2]."""
+        """Return the new states [Q, D], and what the tasks see of them [Q, D + 2].
+
+        learned [Q, D + 1]: `Learned.rows` of all tasks; pooled: of all workers of the component.
+        """
         ops, layout, width = self.ops, sizes.layout, self.config.width
         use = self.config.statistics
-        sums, expected = learned.rows[:, :width], learned.rows[:, width:]
-        smoothing = ops.exp(self.tensors["smoothing.log"][layer])
-        statistics = answer_statistics(ops, sizes, smoothing, expected)
+        sums, expected = learned[:, :width], learned[:, width:]
+        statistics = self.statistics(layer, sizes, expected, pooled.counts)
         normed = self._norm("row", layer, rows)
         features = [
             normed,
@@ -190,28 +205,27 @@ class UnrolledModel:
         same = ops.sum_by(
             normed * (sizes.is_same * sizes.row_count), layout.row_worker, len(sizes.worker_count)
         )
-        pooled = ops.sum_by(normed * sizes.row_trust, layout.row_pooled, len(layout.pooled_truth))
+        of_pooled = pooled.states[:, :width] / (pooled.states[:, width:] + 1e-3)
         shared = [
             ("truth", truth, layout.row_truth),
             ("worker", same / sizes.worker_count, layout.row_worker),
-            ("pooled", pooled / sizes.pooled_trust, layout.row_pooled),
+            ("pooled", of_pooled, layout.row_pooled),
         ]
         rows = rows + self._update("row", layer, features, shared)
         messages = self._times("message", layer, self._norm("message", layer, rows))
         return rows, ops.concat([messages, statistics.confusion, statistics.coin])
 
-    def _update_tasks(
-        self,
-        layer: int,
-        sizes: BatchSizes,
-        tasks: TaskStates,
-        messages: Array,
-        learned: Learned,
+    def update_tasks(
+        self, layer: int, sizes: BatchSizes, tasks: TaskStates, messages: Array, groups: Array
     ) -> TaskStates:
+        """Return the new states from the messages of the tasks' rows [Q, D + 2].
+
+        groups: `Learned.groups` of all tasks of the component.
+        """
         ops, layout, width = self.ops, sizes.layout, self.config.width
         use, of_task = self.config.statistics, layout.candidate_task
         sums = ops.rows_to_candidates(messages, layout)
-        log_prior = ops.log((learned.groups[:, width:] + 1) / sizes.prior_total)
+        log_prior = ops.log((groups[:, width:] + 1) / sizes.prior_total)
         log_prior = ops.take(log_prior, layout.candidate_group)
         joints = sums[:, width:] + log_prior
         classical = ops.at_least(self._log_softmax(sizes, joints), -CLIP)
@@ -232,7 +246,7 @@ class UnrolledModel:
         mean = ops.concat([mean, sizes.log_answers, sizes.log_task_options])
         shared = [
             ("mean", mean, of_task),
-            ("option", learned.groups[:, :width] / sizes.option_tasks, layout.candidate_group),
+            ("option", groups[:, :width] / sizes.option_tasks, layout.candidate_group),
         ]
         states = tasks.states + self._update("task", layer, features, shared)
         logits = self._answer(states)
@@ -274,16 +288,41 @@ class UnrolledModel:
         total = ops.sum_by(ops.exp(logits), layout.candidate_task, len(sizes.answers))
         return logits - ops.take(ops.log(total), layout.candidate_task)
 
+    def normed_rows(self, rows: Array) -> Array:
+        """Last states of the rows as read-outs see them, [Q, D]."""
+        return self._norm("message", self.config.layers - 1, rows)
+
+    def normed_tasks(self, tasks: TaskStates) -> Array:
+        """Last states of the candidates as read-outs see them, [C, D]."""
+        return self._norm("task", self.config.layers - 1, tasks.states)
+
     def _embed(self, sizes: BatchSizes, tasks: TaskStates, rows: Array) -> tuple[Array, Array]:
         """What read-outs see: means of the states, and statistics of the last posterior."""
-        ops, layer = self.ops, self.config.layers - 1
-        expected = ops.candidates_to_rows(tasks.posterior, sizes.layout)
-        smoothing = ops.exp(self.tensors["smoothing.log"][layer])
-        last = LastStates(
-            rows=self._norm("message", layer, rows),
-            tasks=self._norm("task", layer, tasks.states),
-            posterior=tasks.posterior,
-            log_posterior=tasks.log_posterior,
-            statistics=answer_statistics(ops, sizes, smoothing, expected),
+        ops = self.ops
+        sums = last_sums(ops, sizes, tasks.posterior)
+        expected = sums.rows[:, :1]
+        counts = self.pool_counts(sizes, expected)
+        statistics = self.statistics(self.config.layers - 1, sizes, expected, counts)
+        of_workers = worker_facts(ops, sizes, statistics, counts)
+        features = row_features(ops, sizes, of_workers)
+        of_tasks = task_facts(ops, sizes, tasks, features, of_workers.crowd)
+        workers = embed_workers(
+            ops,
+            sizes,
+            of_workers,
+            rows=self.normed_rows(rows),
+            sums=sums.rows,
+            pooled=counts,
+            spread=worker_spread(ops, sizes, of_workers),
         )
-        return embed_workers(ops, sizes, last), embed_tasks(ops, sizes, last)
+        embedded = embed_tasks(
+            ops,
+            sizes,
+            tasks,
+            of_tasks,
+            normed=self.normed_tasks(tasks),
+            groups=sums.groups,
+            crowd=of_workers.crowd,
+            spread=task_spread(ops, sizes, of_tasks),
+        )
+        return workers, embedded

@@ -20,7 +20,7 @@ class BatchSizes:
         graph = layout.graph
 
         def column(values: np.ndarray) -> Array:
-            return ops.array(np.asarray(values, float)[:, None])
+            return ops.array(np.asarray(values, float).reshape(len(values), -1))
 
         def log_column(values: np.ndarray) -> Array:
             return column(np.log1p(values))
@@ -50,22 +50,23 @@ class BatchSizes:
         self.log_worker_count = log_column(worker_count)
         of_worker = worker_count[layout.row_worker]
         # A worker who is known from few answers says little about the crowd.
-        trust = row_count / (of_worker + 5)
-        self.row_trust = column(trust)
-        pooled = len(layout.pooled_truth)
-        self.pooled_trust = column(np.bincount(layout.row_pooled, trust, pooled) + 1e-3)
+        self.row_trust = column(row_count / (of_worker + 5))
         self.truth_count = column(np.bincount(layout.row_truth, row_count, layout.num_truths) + 1)
 
-        options = layout.options_of_component
+        counts = np.array(
+            [(of.annotations, of.tasks, of.workers, of.options) for of in layout.components]
+        ).reshape(-1, 4)
+        annotations, tasks, workers, options = counts.T
         self.component_of_row = layout.component_of_worker[layout.row_worker]
         self.component_of_candidate = layout.component_of_task[task_of]
         self.log_options = log_column(options)
         self.log_task_options = log_column(options[layout.component_of_task])
         self.log_others = column(np.log(np.maximum(options - 1, 1))[self.component_of_row])
-        tasks = np.bincount(layout.component_of_task, minlength=len(options))
         self.prior_total = column((tasks + options)[layout.component_of_group])
         self.option_tasks = column(tasks[layout.component_of_group])
-        self.component_count = column(
-            np.bincount(layout.component_of_worker, graph.workers.degree, minlength=len(options))
-        )
+        self.component_count = column(annotations)
+        self.component_tasks = column(np.maximum(tasks, 1))
+        self.component_workers = column(np.maximum(workers, 1))
+        self.log_component = column(np.log1p(counts[:, [1, 2, 0]]))
+        self.pooled_is_same = column(layout.pooled_is_same)
         self.kinds_of_pooled = column(layout.kinds_of_pooled)

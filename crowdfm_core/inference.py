@@ -25,7 +25,7 @@ from crowdfm_core.options import option_vectors
 from crowdfm_core.read_outs import read_out
 from crowdfm_core.weights import FrozenWeights
 
-__all__ = ["Inference", "LabelledTasks", "make_inference"]
+__all__ = ["Inference", "LabelledTasks", "label_posterior", "make_inference"]
 
 Floats = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int32]
@@ -169,33 +169,48 @@ class _Unrolled:
     ) -> LabelledTasks:
         layout = CandidateGraph.of(graph)
         outputs = self.model.run(layout)
-        probability = np.exp(_on_host(outputs.log_posterior)[:, 0].astype(np.float64))
-        per_task = np.diff(layout.candidate_start)
-        top_offsets = _offsets(np.minimum(per_task, self.max_probabilities))
-        label, runner_up, p, runner_up_p, entropy, top, top_p, own = label_candidates(
-            probability,
-            layout.candidate_start,
-            layout.candidate_option,
-            graph.tasks.pair_start,
-            graph.tasks.pair_option,
-            graph.tasks.entry_start,
-            top_offsets,
+        return label_posterior(
+            layout,
+            _on_host(outputs.log_posterior)[:, 0],
+            ability=read_out(self.weights.heads, "ability", _on_host(outputs.workers)),
+            difficulty=read_out(self.weights.heads, "difficulty", _on_host(outputs.tasks)),
+            max_probabilities=self.max_probabilities,
         )
-        ability = read_out(self.weights.heads, "ability", _on_host(outputs.workers))
-        difficulty = read_out(self.weights.heads, "difficulty", _on_host(outputs.tasks))
-        return LabelledTasks(
-            label,
-            runner_up,
-            p,
-            runner_up_p,
-            entropy,
-            top_offsets,
-            top,
-            top_p,
-            own,
-            ability,
-            difficulty,
-        )
+
+
+def label_posterior(
+    layout: CandidateGraph,
+    log_posterior: npt.NDArray[Any],
+    *,
+    ability: Floats,
+    difficulty: Floats,
+    max_probabilities: int,
+) -> LabelledTasks:
+    """Label the tasks of a layout from the log posterior of its candidates [C]."""
+    side = layout.graph.tasks
+    top_offsets = _offsets(np.minimum(np.diff(layout.candidate_start), max_probabilities))
+    label, runner_up, p, runner_up_p, entropy, top, top_p, own = label_candidates(
+        np.exp(log_posterior.astype(np.float64)),
+        layout.candidate_start,
+        layout.candidate_option,
+        side.pair_start,
+        side.pair_option,
+        side.entry_start,
+        top_offsets,
+    )
+    return LabelledTasks(
+        label,
+        runner_up,
+        p,
+        runner_up_p,
+        entropy,
+        top_offsets,
+        top,
+        top_p,
+        own,
+        ability,
+        difficulty,
+    )
 
 
 def _tensors(weights: FrozenWeights, ops: Operations) -> dict[str, Any]:

@@ -15,11 +15,18 @@ import numpy.typing as npt
 
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
-from crowdfm_core.inference import make_inference
+from crowdfm_core.inference import LabelledTasks, make_inference
 from crowdfm_core.memory import DEFAULT_MAX_BYTES, check_memory
 from crowdfm_core.weights import FrozenWeights
 
-__all__ = ["AnnotationBatch", "ScoredBatch", "Scorer"]
+__all__ = [
+    "AnnotationBatch",
+    "ScoredBatch",
+    "ScoredTasks",
+    "ScoredWorkers",
+    "Scorer",
+    "scored_tasks",
+]
 
 IntArray = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
@@ -44,15 +51,14 @@ class AnnotationBatch:
 
 
 @dataclass(frozen=True)
-class ScoredBatch:
-    """What the model says, per task and per worker; options as option_index.
+class ScoredTasks:
+    """What the model says of tasks; options as option_index.
 
     Probabilities lie in [0, 1], entropy is in nats. runner_up_index is -1 where a project has one
     option. The most probable options of task t are top_option_index[top_offsets[t]:
-    top_offsets[t + 1]], most probable first. ability and difficulty are on the scale of the
-    crowds that the weights were trained on (logits, or standard deviations of the 3PL model), NaN
-    where the weights carry no read-out.
-    expected_accuracy is the mean probability of a worker's own answers.
+    top_offsets[t + 1]], most probable first. difficulty is on the scale of the crowds that the
+    weights were trained on (standard deviations of the 3PL model), NaN where the weights carry no
+    read-out.
     """
 
     label_index: IntArray  # [T]
@@ -64,10 +70,41 @@ class ScoredBatch:
     top_offsets: npt.NDArray[np.int64]  # [T+1]
     top_option_index: IntArray
     top_probability: Floats
+
+
+@dataclass(frozen=True)
+class ScoredWorkers:
+    """What the model says of workers; ability is on a scale like that of difficulty.
+
+    expected_accuracy is the mean probability of a worker's own answers.
+    """
+
     ability: Floats  # [W]
     expected_accuracy: Floats  # [W]
     agreement_with_aggregate: Floats  # [W]
     num_annotations: npt.NDArray[np.int64]  # [W]
+
+
+@dataclass(frozen=True)
+class ScoredBatch(ScoredWorkers, ScoredTasks):
+    """What the model says, per task and per worker."""
+
+
+def scored_tasks(labelled: LabelledTasks, graph: AnnotationGraph) -> ScoredTasks:
+    """Return the labels of a graph's tasks with options numbered within their projects."""
+    start, listed = graph.task_option_start, np.diff(labelled.top_offsets)
+    runner_up = labelled.runner_up
+    return ScoredTasks(
+        label_index=(labelled.label - start).astype(np.int32),
+        probability=labelled.probability,
+        runner_up_index=np.where(runner_up < 0, -1, runner_up - start).astype(np.int32),
+        runner_up_probability=labelled.runner_up_probability,
+        entropy=labelled.entropy,
+        difficulty=labelled.difficulty,
+        top_offsets=labelled.top_offsets,
+        top_option_index=(labelled.top_option - np.repeat(start, listed)).astype(np.int32),
+        top_probability=labelled.top_probability,
+    )
 
 
 class Scorer:
@@ -121,11 +158,12 @@ class Scorer:
         )
         check_memory(self._config, graph, batch.project_ids, self.max_bytes)
         labelled = self._inference.label(graph, batch.project_ids, batch.num_options)
-        label, runner_up = labelled.label, labelled.runner_up
         entry = graph.entry_of_annotation
         worker = batch.worker_index
         count = np.bincount(worker, minlength=batch.num_workers)
-        agrees = batch.option_index + task_start[batch.task_index] == label[batch.task_index]
+        agrees = (
+            batch.option_index + task_start[batch.task_index] == labelled.label[batch.task_index]
+        )
 
         def mean_per_worker(values: npt.NDArray[Any]) -> Floats:
             # Summed in the graph's order, so that the input's order leaves no trace.
@@ -135,17 +173,8 @@ class Scorer:
             owner[entry] = worker
             return np.bincount(owner, ordered, batch.num_workers) / np.maximum(count, 1)
 
-        listed = np.diff(labelled.top_offsets)
         return ScoredBatch(
-            label_index=(label - task_start).astype(np.int32),
-            probability=labelled.probability,
-            runner_up_index=np.where(runner_up < 0, -1, runner_up - task_start).astype(np.int32),
-            runner_up_probability=labelled.runner_up_probability,
-            entropy=labelled.entropy,
-            difficulty=labelled.difficulty,
-            top_offsets=labelled.top_offsets,
-            top_option_index=(labelled.top_option - np.repeat(task_start, listed)).astype(np.int32),
-            top_probability=labelled.top_probability,
+            **vars(scored_tasks(labelled, graph)),
             ability=labelled.ability,
             expected_accuracy=mean_per_worker(labelled.own_probability[entry]),
             agreement_with_aggregate=mean_per_worker(agrees),

@@ -109,6 +109,11 @@ class CandidateGraph:
         kinds = int(max(max_dense_options, 2))
         within = np.where(row_tied, place, answer * kinds + place)
         pooled, row_pooled = _grouped(row_component, within, kinds * kinds)
+        if part_of is not None:  # the totals are also over what only other parts have
+            every = np.arange(2 if is_tied[0] else int(num_options[0]))
+            if not is_tied[0]:
+                every = (every[:, None] * kinds + every).ravel()
+            row_pooled, pooled = np.searchsorted(every, pooled).astype(np.int32)[row_pooled], every
         pooled_component = pooled // (kinds * kinds)
         pooled_place = pooled % (kinds * kinds)
         pooled_tied = is_tied[pooled_component]

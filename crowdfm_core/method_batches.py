@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from crowdfm_core.backends.label_kernels import label_candidates
 from crowdfm_core.errors import ScoringError
-from crowdfm_core.methods.answers import Answers, MethodResult
+from crowdfm_core.methods.answers import Answers, Gold, MethodResult
 from crowdfm_core.methods.registry import DEFAULT_MAX_BYTES, aggregate
 from crowdfm_core.scoring import AnnotationBatch, ScoredBatch
 
@@ -69,16 +69,22 @@ def aggregate_batch(
     *,
     max_probabilities: int,
     max_bytes: int = DEFAULT_MAX_BYTES,
+    gold: Gold = None,
 ) -> AggregatedBatch:
     """Run `method` on each project of the batch, whose rows, tasks and workers go by project.
 
-    max_probabilities: options listed per task; max_bytes: of a method's arrays on one project. A
-    project on which the method is undefined, or too large, has a problem and leaves the others
-    alone. Raises ScoringError where projects are mixed.
+    max_probabilities: options listed per task; max_bytes: of a method's arrays on one project;
+    gold [T]: the true option_index of each task of the batch, -1 where it is unknown. A project on
+    which the method is undefined, or too large, has a problem and leaves the others alone. Raises
+    ScoringError where projects are mixed.
     """
+    ends = np.cumsum(np.bincount(batch.task_project, minlength=len(batch.project_ids)))
+    golds = [None] * len(ends) if gold is None else np.split(gold, ends[:-1])
     results = [
-        _run(method, project, answers, max_bytes)
-        for project, answers in zip(batch.project_ids, _projects(batch), strict=True)
+        _run(method, project, answers, known, max_bytes)
+        for project, answers, known in zip(
+            batch.project_ids, _projects(batch), golds, strict=True
+        )
     ]
     per_task, option, probability = (
         np.concatenate(parts)
@@ -145,9 +151,10 @@ class _Result:
     fit: ProjectFit
 
 
-def _run(method: str, project: str, answers: Answers, max_bytes: int) -> _Result:
+def _run(method: str, project: str, answers: Answers, gold: Gold, max_bytes: int) -> _Result:
+    seed = project_seed(method, project)
     try:
-        result = aggregate(method, answers, seed=project_seed(method, project), max_bytes=max_bytes)
+        result = aggregate(method, answers, seed=seed, max_bytes=max_bytes, gold=gold)
         _check_numbers(method, result)
     except (ScoringError, MemoryError) as error:
         return _Result(

@@ -43,15 +43,16 @@ class Method(MethodDescription):
     """A classical method on arrays, and how to run it.
 
     numbers: how many float64 the large arrays of a run hold. uses_seed, uses_gold: whether `run`
-    takes a keyword `seed` or `gold` that changes the result. abstains: whether the label of a task
-    with annotations can be -1. undefined_on: the projects on which `run` raises
-    UndefinedMethodError, in words; empty where there are none.
+    takes a keyword `seed` or `gold` that changes the result; needs_gold: whether it says nothing
+    without gold. abstains: whether the label of a task with annotations can be -1. undefined_on:
+    the projects on which `run` raises UndefinedMethodError, in words; empty where there are none.
     """
 
     numbers: Callable[[Answers], int]
     run: Callable[..., MethodResult]
     uses_seed: bool = False
     uses_gold: bool = False
+    needs_gold: bool = False
     abstains: bool = False
     undefined_on: str = ""
 

@@ -45,6 +45,7 @@ __all__ = [
     "Method",
     "MethodDescription",
     "aggregate",
+    "takes_gold",
 ]
 
 DEFAULT_MAX_BYTES = 4 << 30
@@ -230,6 +231,7 @@ METHODS: dict[str, Method] = {
             numbers=without_matrices,
             run=gold_majority_vote,
             uses_gold=True,
+            needs_gold=True,
             undefined_on="projects without an annotation of a gold task",
         ),
         Method(
@@ -264,6 +266,16 @@ METHODS: dict[str, Method] = {
         ),
     )
 }
+
+
+def takes_gold(name: str, *, pin_posteriors: bool) -> bool:
+    """Whether a run in which truth is known tells it to the method `name`.
+
+    One that needs gold always gets it; those that could do without only where their posteriors are
+    to be pinned to it.
+    """
+    method = METHODS.get(name)
+    return method is not None and (method.needs_gold or (method.uses_gold and pin_posteriors))
 
 
 def aggregate(

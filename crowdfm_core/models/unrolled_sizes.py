@@ -20,7 +20,7 @@ class BatchSizes:
         graph = layout.graph
 
         def column(values: np.ndarray) -> Array:
-            return ops.array(np.asarray(values, float).reshape(len(values), -1))
+            return ops.array(np.asarray(values, float)[:, None])
 
         def log_column(values: np.ndarray) -> Array:
             return column(np.log1p(values))
@@ -67,6 +67,6 @@ class BatchSizes:
         self.component_count = column(annotations)
         self.component_tasks = column(np.maximum(tasks, 1))
         self.component_workers = column(np.maximum(workers, 1))
-        self.log_component = column(np.log1p(counts[:, [1, 2, 0]]))
+        self.log_component = ops.array(np.log1p(counts[:, [1, 2, 0]]))
         self.pooled_is_same = column(layout.pooled_is_same)
         self.kinds_of_pooled = column(layout.kinds_of_pooled)

@@ -1,0 +1,1 @@
+"""One component over many processes: blocks of tasks and shards of workers that add up sums."""

@@ -1,0 +1,228 @@
+"""The unrolled model on one block of a component's tasks.
+
+A block holds all annotations of its tasks. It updates their states alone, from the messages of the
+shards of its workers, and sends the sums that the shards and the other blocks need.
+Letters: see candidates.py; rows and pairs are those of the block's annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from crowdfm_core.blocks.messages import Cut, Keyed, Message, Part, bodies, sum_of, total_at
+from crowdfm_core.blocks.unrolled_messages import (
+    AnswerSums,
+    GroupSums,
+    Roster,
+    RowFeatures,
+    RowMessages,
+    RowSums,
+    TaskSpread,
+    rows_of_pairs,
+)
+from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.graph import AnnotationGraph, IntArray
+from crowdfm_core.inference import LabelledTasks, label_posterior
+from crowdfm_core.models.embeddings import (
+    TaskFacts,
+    embed_tasks,
+    last_sums,
+    task_facts,
+    task_spread,
+)
+from crowdfm_core.models.unrolled import UnrolledModel
+from crowdfm_core.models.unrolled_sizes import BatchSizes
+from crowdfm_core.models.unrolled_states import TaskStates
+from crowdfm_core.read_outs import Tensors, read_out
+from crowdfm_core.scoring import AnnotationBatch
+
+__all__ = ["BlockState", "finish_block", "start_block", "tell_facts", "update_block"]
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class BlockState:
+    """What a block keeps between supersteps.
+
+    rows_of_shard, workers_of_shard: what it shares with each shard, in the order of its roster.
+    groups: what it has sent of its own last, sums by option. Of the read-outs, once known: facts,
+    crowd, groups of the whole component, and labels without the difficulty.
+    """
+
+    part: Part
+    cut: Cut
+    layout: CandidateGraph
+    rows_of_shard: list[IntArray]
+    workers_of_shard: list[IntArray]
+    tasks: TaskStates
+    facts: TaskFacts | None = None
+    crowd: Floats | None = None
+    groups: Floats | None = None
+    labelled: LabelledTasks | None = None
+
+
+def start_block(
+    model: UnrolledModel, part: Part, cut: Cut, batch: AnnotationBatch, worker_ids: Sequence[str]
+) -> tuple[BlockState, list[Message]]:
+    """Lay out a block of one project and send what the first layer's workers learn from it.
+
+    worker_ids [W]: names of the batch's workers, alike in all blocks.
+    """
+    graph = AnnotationGraph.from_arrays(
+        batch.task_index,
+        batch.worker_index,
+        batch.option_index,
+        num_tasks=len(batch.task_project),
+        num_workers=batch.num_workers,
+        num_option_rows=cut.sizes.options,
+    )
+    layout = CandidateGraph.of(graph, part_of=cut.sizes)
+    shard = np.array([crc32(name.encode()) % cut.shards for name in worker_ids], np.int64)
+    pair_shard = shard[graph.workers.pair_centre]
+    pairs = [np.flatnonzero(pair_shard == s).astype(np.int32) for s in range(cut.shards)]
+    workers = [np.flatnonzero(shard == s).astype(np.int32) for s in range(cut.shards)]
+    state = BlockState(
+        part,
+        cut,
+        layout,
+        rows_of_shard=[rows_of_pairs(layout.row_start, own) for own in pairs],
+        workers_of_shard=workers,
+        tasks=model.start_tasks(BatchSizes(layout, model.ops)),
+    )
+    size = np.diff(graph.workers.entry_start)
+    rosters = [
+        Roster(
+            worker_ids=[worker_ids[int(w)] for w in here],
+            pair_worker=np.searchsorted(here, graph.workers.pair_centre[own]).astype(np.int32),
+            pair_option=graph.workers.pair_option[own],
+            pair_count=size[own].astype(np.int32),
+        )
+        for here, own in zip(workers, pairs, strict=True)
+    ]
+    return state, [*_to_shards(state, rosters), *_learn(model, 0, state)]
+
+
+def update_block(
+    model: UnrolledModel, layer: int, state: BlockState, inbox: Sequence[Message]
+) -> tuple[BlockState, list[Message]]:
+    """Update the tasks in one layer and send what the workers' next one, or the read-outs, need."""
+    sizes = BatchSizes(state.layout, model.ops)
+    messages = _gathered(state, {s: body.rows for s, body in bodies(inbox, RowMessages).items()})
+    groups = _all_groups(state, inbox)
+    tasks = model.update_tasks(layer, sizes, state.tasks, messages, groups)
+    state = replace(state, tasks=tasks)
+    if layer + 1 < model.config.layers:
+        return state, _learn(model, layer + 1, state)
+    sums = last_sums(model.ops, sizes, tasks.posterior)
+    return state, _share(model, state, sizes, sums.rows, sums.rows[:, :1], sums.groups)
+
+
+def tell_facts(
+    model: UnrolledModel, state: BlockState, inbox: Sequence[Message], *, max_probabilities: int
+) -> tuple[BlockState, list[Message]]:
+    """Label the tasks; send what that says of the workers, and how the tasks spread."""
+    sizes = BatchSizes(state.layout, model.ops)
+    told = bodies(inbox, RowFeatures)
+    crowd = next(iter(told.values())).crowd  # the same from every shard
+    features = _gathered(state, {s: body.rows for s, body in told.items()})
+    facts = task_facts(model.ops, sizes, state.tasks, features, crowd)
+    nothing = np.full(0, np.nan)
+    labelled = label_posterior(
+        state.layout,
+        state.tasks.log_posterior[:, 0],
+        ability=nothing,
+        difficulty=nothing,
+        max_probabilities=max_probabilities,
+    )
+    groups = _all_groups(state, inbox)
+    state = replace(state, facts=facts, crowd=crowd, groups=groups, labelled=labelled)
+    by_worker = _answer_sums(state.layout.graph, labelled)
+    answers = [AnswerSums(by_worker[here]) for here in state.workers_of_shard]
+    spread = TaskSpread(task_spread(model.ops, sizes, facts))
+    return state, [*_to_shards(state, answers), *_to_blocks(state, spread)]
+
+
+def finish_block(
+    model: UnrolledModel, heads: Tensors, state: BlockState, inbox: Sequence[Message]
+) -> LabelledTasks:
+    """Return the labels of the block's tasks with their difficulty."""
+    assert state.facts is not None
+    assert state.labelled is not None
+    sizes = BatchSizes(state.layout, model.ops)
+    spread = sum_of([body.sums for body in bodies(inbox, TaskSpread).values()])
+    embedded = embed_tasks(
+        model.ops,
+        sizes,
+        state.tasks,
+        state.facts,
+        normed=model.normed_tasks(state.tasks),
+        groups=state.groups,
+        crowd=state.crowd,
+        spread=model.ops.array(spread),
+    )
+    return replace(state.labelled, difficulty=read_out(heads, "difficulty", embedded))
+
+
+def _learn(model: UnrolledModel, layer: int, state: BlockState) -> list[Message]:
+    sizes = BatchSizes(state.layout, model.ops)
+    learned = model.learn(layer, sizes, state.tasks)
+    expected = learned.rows[:, model.config.width :]
+    return _share(model, state, sizes, learned.rows, expected, learned.groups)
+
+
+def _share(
+    model: UnrolledModel,
+    state: BlockState,
+    sizes: BatchSizes,
+    rows: Floats,
+    expected: Floats,
+    groups: Floats,
+) -> list[Message]:
+    """Send sums by row to the shards, and sums by option to the blocks."""
+    layout = state.layout
+    counts = Keyed(layout.place_of_pooled, model.pool_counts(sizes, expected))
+    sums = [RowSums(rows[own], counts) for own in state.rows_of_shard]
+    by_option = GroupSums(Keyed(layout.option_of_group, groups))
+    return [*_to_shards(state, sums), *_to_blocks(state, by_option)]
+
+
+def _to_shards(state: BlockState, sent: Sequence[object]) -> list[Message]:
+    return [Message(Part(True, s), state.part, body) for s, body in enumerate(sent)]
+
+
+def _to_blocks(state: BlockState, body: object) -> list[Message]:
+    return [Message(Part(False, b), state.part, body) for b in range(state.cut.blocks)]
+
+
+def _gathered(state: BlockState, of_shard: Mapping[int, Floats]) -> Floats:
+    """Bring what every shard sent of its rows into the block's order."""
+    first = next(iter(of_shard.values()))
+    rows = np.empty((state.layout.num_rows, first.shape[1]), first.dtype)
+    for shard, values in of_shard.items():
+        rows[state.rows_of_shard[shard]] = values
+    return rows
+
+
+def _all_groups(state: BlockState, inbox: Sequence[Message]) -> Floats:
+    parts = [body.groups for body in bodies(inbox, GroupSums).values()]
+    return total_at(state.layout.option_of_group, parts, parts[0].values.dtype)
+
+
+def _answer_sums(graph: AnnotationGraph, labelled: LabelledTasks) -> npt.NDArray[np.float64]:
+    """Per worker, sums over the block's answers of probability and of agreement, [W, 2]."""
+    side = graph.tasks
+    size = np.diff(side.entry_start)
+    option = np.repeat(side.pair_option, size)
+    agrees = option == np.repeat(labelled.label[side.pair_centre], size)
+    sums = [
+        np.bincount(side.neighbour, values, graph.num_workers)
+        for values in (labelled.own_probability, agrees)
+    ]
+    return np.stack(sums, axis=1)

@@ -1,0 +1,182 @@
+"""A component in blocks and shards against the same component in one pass."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crowdfm_core.blocks.messages import Cut, Message, Part
+from crowdfm_core.blocks.program import BlockProgram, ScoredBlock, State
+from crowdfm_core.candidates import ComponentSizes
+from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, ScoredWorkers, Scorer
+from crowdfm_core.weights import load_weights
+
+
+@dataclass(frozen=True)
+class InParts:
+    blocks: dict[int, ScoredBlock]
+    tasks: dict[int, np.ndarray]  # of each block, by place in the whole
+    workers: list[tuple[list[str], ScoredWorkers]]
+
+
+def component(
+    seed: int, *, tasks: int, workers: int, options: int, answers: int
+) -> AnnotationBatch:
+    """A connected crowd with unequal workers, a third of whose answers are wrong."""
+    draw = np.random.default_rng(seed)
+    truth = draw.integers(0, options, tasks)
+    task = np.repeat(np.arange(tasks), draw.poisson(answers, tasks) + 1)
+    worker = (workers * draw.random(len(task)) ** 2).astype(int)
+    worker[np.unique(task, return_index=True)[1]] = 0  # who answers everything connects
+    right = draw.random(len(task)) < 0.4 + 0.5 * (worker % 7) / 7
+    option = np.where(right, truth[task], draw.integers(0, options, len(task)))
+    _, worker = np.unique(worker, return_inverse=True)
+    return AnnotationBatch(
+        task_index=task.astype(np.int32),
+        worker_index=worker.astype(np.int32),
+        option_index=option.astype(np.int32),
+        task_project=np.zeros(tasks, np.int32),
+        project_ids=["p"],
+        num_options=np.array([options], np.int32),
+        num_workers=int(worker.max()) + 1,
+    )
+
+
+def block_of(batch: AnnotationBatch, here: np.ndarray) -> tuple[AnnotationBatch, list[str]]:
+    """The annotations of some tasks, renumbered, and the names of their workers."""
+    rows = np.isin(batch.task_index, here)
+    workers, worker = np.unique(batch.worker_index[rows], return_inverse=True)
+    part = AnnotationBatch(
+        task_index=np.searchsorted(here, batch.task_index[rows]).astype(np.int32),
+        worker_index=worker.astype(np.int32),
+        option_index=batch.option_index[rows],
+        task_project=np.zeros(len(here), np.int32),
+        project_ids=batch.project_ids,
+        num_options=batch.num_options,
+        num_workers=len(workers),
+    )
+    return part, [name(w) for w in workers]
+
+
+def name(worker: int) -> str:
+    return f"w{worker:06}"
+
+
+def run_in_parts(batch: AnnotationBatch, *, blocks: int, shards: int, seed: int = 0) -> InParts:
+    """Run all supersteps in this process; what is sent is pickled, as between processes."""
+    num_tasks = len(batch.task_project)
+    sizes = ComponentSizes(
+        len(batch.task_index), num_tasks, batch.num_workers, int(batch.num_options[0])
+    )
+    cut = Cut(blocks, shards, sizes)
+    program = BlockProgram(WEIGHTS, max_probabilities=3)
+    of_task = np.random.default_rng(seed).integers(0, blocks, num_tasks)
+    tasks = {b: np.flatnonzero(of_task == b) for b in range(blocks) if (of_task == b).any()}
+    states: dict[Part, State] = {}
+    inbox: dict[Part, list[Message]] = {}
+
+    def take(part: Part, state: State, sent: list[Message]) -> None:
+        states[part] = pickle.loads(pickle.dumps(state))
+        for message in pickle.loads(pickle.dumps(sent)):
+            waiting.setdefault(message.to, []).append(message)
+
+    waiting = inbox
+    for b, here in tasks.items():
+        part = Part(is_shard=False, number=b)
+        take(part, *program.start(part, cut, *block_of(batch, here)))
+    for step in program.supersteps():
+        number = shards if step.of_shards else blocks
+        acting = [Part(step.of_shards, index) for index in range(number)]
+        read = {part: inbox.pop(part, []) for part in acting}
+        waiting = inbox
+        for part in acting:
+            if part in states or step.name == "start":
+                take(part, *program.run(step, part, cut, states.get(part), read[part]))
+    return InParts(
+        {b: program.finish_block(states[Part(False, b)], inbox[Part(False, b)]) for b in tasks},
+        tasks,
+        [program.finish_shard(states[Part(True, s)], inbox[Part(True, s)]) for s in range(shards)],
+    )
+
+
+def expect_equal(whole: ScoredBatch, parts: InParts, batch: AnnotationBatch) -> None:
+    seen = np.zeros(len(whole.label_index), bool)
+    answers = np.bincount(batch.task_index)
+    for b, scored in parts.blocks.items():
+        here, tasks = parts.tasks[b], scored.tasks
+        seen[here] = True
+        np.testing.assert_allclose(tasks.probability, whole.probability[here], atol=2e-5)
+        np.testing.assert_allclose(tasks.difficulty, whole.difficulty[here], atol=2e-4)
+        np.testing.assert_allclose(tasks.entropy, whole.entropy[here], atol=1e-4)
+        sure = whole.probability[here] - whole.runner_up_probability[here] > 1e-4
+        np.testing.assert_array_equal(tasks.label_index[sure], whole.label_index[here][sure])
+        np.testing.assert_array_equal(scored.num_answers, answers[here])
+        agrees = batch.option_index == whole.label_index[batch.task_index]
+        agreement = np.bincount(batch.task_index, agrees) / answers
+        np.testing.assert_allclose(scored.agreement[sure], agreement[here][sure])
+    assert seen.all()
+    names = [name for ids, _ in parts.workers for name in ids]
+    order = np.argsort(names)
+    assert [names[i] for i in order] == [name(w) for w in range(batch.num_workers)]
+    for field, tolerance in (
+        ("ability", 2e-4),
+        ("expected_accuracy", 2e-5),
+        ("num_annotations", 0),
+    ):
+        values = np.concatenate([getattr(workers, field) for _, workers in parts.workers])
+        np.testing.assert_allclose(values[order], getattr(whole, field), atol=tolerance)
+
+
+WEIGHTS = load_weights()
+
+
+@pytest.mark.parametrize(
+    ("options", "blocks", "shards"),
+    [(2, 1, 1), (5, 3, 2), (5, 4, 7), (40, 3, 2)],  # above 16 options projects are tied
+)
+def test_blocks_equal_the_whole(options: int, blocks: int, shards: int) -> None:
+    batch = component(7, tasks=400, workers=60, options=options, answers=5)
+    whole = Scorer(WEIGHTS, max_probabilities=3).score(batch)
+    parts = run_in_parts(batch, blocks=blocks, shards=shards)
+    expect_equal(whole, parts, batch)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 1_000),
+    tasks=st.integers(1, 60),
+    workers=st.integers(1, 30),
+    options=st.sampled_from([2, 3, 17, 200]),
+    answers=st.integers(1, 12),
+    blocks=st.integers(1, 9),
+    shards=st.integers(1, 9),
+)
+def test_any_cut_equals_the_whole(
+    seed: int,
+    tasks: int,
+    workers: int,
+    options: int,
+    answers: int,
+    blocks: int,
+    shards: int,
+) -> None:
+    """Also where blocks have one task or none, and shards no worker."""
+    batch = component(seed, tasks=tasks, workers=workers, options=options, answers=answers)
+    whole = Scorer(WEIGHTS, max_probabilities=3).score(batch)
+    parts = run_in_parts(batch, blocks=blocks, shards=shards, seed=seed)
+    expect_equal(whole, parts, batch)
+
+
+def test_the_same_cut_gives_the_same_bits() -> None:
+    """A part that runs again, on whatever machine, sends what it sent before."""
+    batch = component(3, tasks=200, workers=40, options=4, answers=6)
+    first, again = (run_in_parts(batch, blocks=3, shards=2) for _ in range(2))
+    for b, scored in first.blocks.items():
+        np.testing.assert_array_equal(scored.tasks.probability, again.blocks[b].tasks.probability)
+    for (_, workers), (_, other) in zip(first.workers, again.workers, strict=True):
+        np.testing.assert_array_equal(workers.ability, other.ability)

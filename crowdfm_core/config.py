@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from crowdfm_core.errors import ConfigError
-from crowdfm_core.methods.registry import CROWDFM, METHODS
+from crowdfm_core.methods.registry import CROWDFM, METHODS, takes_gold
 from crowdfm_core.typed_mapping import build, plain_values
 
 __all__ = [
@@ -103,11 +103,22 @@ class InputConfig(SourceConfig):
 
 @dataclass(frozen=True)
 class GoldConfig(SourceConfig):
-    """Where known truth of some tasks is read."""
+    """Where known truth of some tasks is read, and what methods are told of it.
+
+    pin_posteriors: whether methods that fit posteriors take it as given; else gold_majority_vote
+    alone uses it. held_out: share of the gold tasks of which no method is told. Quality never
+    judges a method by the tasks that it was told of.
+    """
 
     key: ClassVar[str] = "gold"
 
     columns: GoldColumns = field(default_factory=GoldColumns)
+    pin_posteriors: bool = False
+    held_out: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _expect_range("held_out", self.held_out, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -142,15 +153,21 @@ class ScoringConfig:
     a larger project gets no labels from the method, and a row in method_fits that says so.
     max_model_gib: memory that a batch may take in the frozen model, per Spark task; a larger one
     fails the run before it is scored.
+    max_annotations_per_block: a component with more is cut into blocks of about so many, which
+    Spark scores side by side with the same result; so is one that does not fit into max_model_gib.
+    null: never.
     """
 
     max_annotations_per_batch: int = 1_000_000
+    max_annotations_per_block: int | None = 4_000_000
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_method_gib: float = 4.0
     max_model_gib: float = 16.0
 
     def __post_init__(self) -> None:
         _expect_range("max_annotations_per_batch", self.max_annotations_per_batch, 1, 2**31 - 1)
+        if self.max_annotations_per_block is not None:
+            _expect_range("max_annotations_per_block", self.max_annotations_per_block, 1, 2**31 - 1)
         _expect_range("max_method_gib", self.max_method_gib, 0, 100_000)
         _expect_range("max_model_gib", self.max_model_gib, 0, 100_000)
 
@@ -227,6 +244,14 @@ class JobConfig:
         unknown = [method for method in self.engines if method not in _IN_SQL]
         if unknown:
             problem = f"engines: expected some of {', '.join(_IN_SQL)}, got {', '.join(unknown)}"
+            raise ConfigError([problem], where="configuration")
+        pin = self.gold is not None and self.gold.pin_posteriors
+        in_sql = [method for method, engine in self.engines.items() if engine == "sql"]
+        if told := [method for method in in_sql if takes_gold(method, pin_posteriors=pin)]:
+            problem = (
+                f"engines: expected arrays for {', '.join(told)} with gold.pin_posteriors, got "
+                "sql, which takes no gold; set gold.pin_posteriors to false, or use arrays"
+            )
             raise ConfigError([problem], where="configuration")
 
     def to_mapping(self) -> dict[str, Any]:

@@ -82,9 +82,7 @@ def aggregate_batch(
     golds = [None] * len(ends) if gold is None else np.split(gold, ends[:-1])
     results = [
         _run(method, project, answers, known, max_bytes)
-        for project, answers, known in zip(
-            batch.project_ids, _projects(batch), golds, strict=True
-        )
+        for project, answers, known in zip(batch.project_ids, _projects(batch), golds, strict=True)
     ]
     per_task, option, probability = (
         np.concatenate(parts)

@@ -30,7 +30,7 @@ from jobs.steps.components import (
     find_components,
 )
 from jobs.steps.crowdfm import Aggregated
-from jobs.steps.gold import GOLD_SCHEMA, gold_labels, rejected_gold
+from jobs.steps.gold import GOLD_SCHEMA, gold_labels, methods_with_gold, rejected_gold
 from jobs.steps.methods import WITHOUT_FITS, Methods
 from jobs.steps.outputs import FIT_SCHEMA, stamp
 from jobs.steps.quality import add_spam_scores, measure_quality, previous_quality
@@ -122,7 +122,7 @@ class _Run:
             self._check_input_unchanged()
         if self.config.gold is not None:
             with self._phase("gold"):
-                self.gold = self._gold()
+                self.gold = self._gold(self.config.gold.held_out)
         with self._phase("components"):
             placed, components = self._components(annotations)
         if self.dry_run:
@@ -132,6 +132,7 @@ class _Run:
         methods = Methods(
             placed,
             components,
+            self.gold,
             self.config,
             self.weights_sha256,
             profile,
@@ -252,10 +253,10 @@ class _Run:
         )
         self._count_labels()
 
-    def _gold(self) -> DataFrame:
+    def _gold(self, held_out: float) -> DataFrame:
         """Split good rows of gold from bad ones, count and write both."""
         raw = self.raw_gold.persist()
-        gold, rejected = gold_labels(raw).persist(), rejected_gold(raw)
+        gold, rejected = gold_labels(raw, held_out=held_out).persist(), rejected_gold(raw)
         self.persisted += [raw, gold]
         self.summary.gold_labels = gold.count()
         self.summary.gold_rows_rejected = rejected.count()
@@ -276,6 +277,7 @@ class _Run:
             self.gold,
             previous_quality(tables.read("project_quality"), tables.read("runs"), run_id),
             reference=self.config.methods[0],
+            with_gold=methods_with_gold(self.config),
         )
         self._replace(**{name: stamp(rows, run_id) for name, rows in quality.items()})
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crowdfm_core.method_batches import AggregatedBatch, aggregate_batch
+from crowdfm_core.methods.answers import IntArray
 from udfs.batch_tables import (
     OUTPUT_ROWS,
     SCORE_SCHEMA,
@@ -20,7 +21,10 @@ from udfs.batch_tables import (
 )
 from udfs.groups import whole_groups
 
-__all__ = ["METHOD_SCHEMA", "aggregate_projects"]
+__all__ = ["KNOWN_OPTION", "METHOD_SCHEMA", "aggregate_projects"]
+
+# Of an annotation beside INPUT_COLUMNS: the option_index that is its task's truth, null if unknown.
+KNOWN_OPTION = "known_option"
 
 # Grain: one task with a label (worker_id null), one worker (task_id null), or one project (both
 # null) with what became of it: iterations, converged, problem (null unless it has no other rows).
@@ -37,11 +41,12 @@ _OF_METHODS = (
 
 
 def aggregate_projects(
-    *, method: str, max_probabilities: int, max_bytes: int
+    *, method: str, max_probabilities: int, max_bytes: int, with_gold: bool = False
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return a function for mapInArrow: rows of INPUT_COLUMNS in, rows of METHOD_SCHEMA out.
 
     Batches hold whole projects; one batch is in memory at a time, and the arrays of one project.
+    with_gold: the rows have KNOWN_OPTION, and the method is told.
     """
 
     def aggregate(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -49,12 +54,23 @@ def aggregate_projects(
         for rows in whole_groups(batches, ["batch_index"], min_rows=1):
             decoded = DecodedBatch(rows)
             aggregated = aggregate_batch(
-                method, decoded.batch, max_probabilities=max_probabilities, max_bytes=max_bytes
+                method,
+                decoded.batch,
+                max_probabilities=max_probabilities,
+                max_bytes=max_bytes,
+                gold=_known_options(decoded) if with_gold else None,
             )
             for table in _tables(decoded, aggregated):
                 yield from table.to_batches(max_chunksize=OUTPUT_ROWS)
 
     return aggregate
+
+
+def _known_options(decoded: DecodedBatch) -> IntArray:
+    """The true option_index of every task, -1 where it is unknown, [T]."""
+    known = decoded.annotations.column(KNOWN_OPTION).take(pa.array(decoded.task_row))
+    options: IntArray = pc.fill_null(known, -1).to_numpy().astype(np.int32)
+    return options
 
 
 def _tables(decoded: DecodedBatch, aggregated: AggregatedBatch) -> Iterator[pa.Table]:

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from crowdfm_core.config import JobConfig
 from jobs.steps.batches import assign_batches
 from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
+from jobs.steps.gold import add_known_options, methods_with_gold
 from jobs.steps.majority_vote import (
     keep_most_probable,
     majority_vote_labels,
@@ -23,7 +24,7 @@ from jobs.steps.methods_votes import Say
 from jobs.steps.options import index_options
 from jobs.steps.outputs import fits_from_scores, labels_from_scores, workers_from_scores
 from jobs.steps.scoring import arrange_batches
-from udfs.aggregate_projects import METHOD_SCHEMA, aggregate_projects
+from udfs.aggregate_projects import KNOWN_OPTION, METHOD_SCHEMA, aggregate_projects
 
 __all__ = ["WITHOUT_FITS", "Methods"]
 
@@ -33,15 +34,17 @@ WITHOUT_FITS = ("crowdfm", "majority_vote")  # they have no rows in method_fits
 class Methods:
     """Runs methods on the annotations of all projects.
 
-    annotations: with component_id; components: their sizes. Every method's work is done when its
-    call returns, but for what follows from its result row by row. What is kept for that is added to
-    `persisted`, also where a method fails. say: takes a line per iteration of a method in SQL.
+    annotations: with component_id; components: their sizes; gold: from gold_labels. Every method's
+    work is done when its call returns, but for what follows from its result row by row. What is
+    kept for that is added to `persisted`, also where a method fails. say: takes a line per
+    iteration of a method in SQL.
     """
 
     def __init__(
         self,
         annotations: DataFrame,
         components: DataFrame,
+        gold: DataFrame,
         config: JobConfig,
         weights_sha256: str,
         profile: ResourceProfile | None,
@@ -50,6 +53,8 @@ class Methods:
     ) -> None:
         self.annotations = annotations
         self.components = components
+        self.gold = gold
+        self.with_gold = methods_with_gold(config)
         self.config = config
         self.weights_sha256 = weights_sha256
         self.profile = profile
@@ -99,6 +104,7 @@ class Methods:
                 method=method,
                 max_probabilities=self.config.output.max_probabilities,
                 max_bytes=int(self.config.scoring.max_method_gib * 2**30),
+                with_gold=method in self.with_gold,
             ),
             METHOD_SCHEMA,
         ).persist(StorageLevel.DISK_ONLY)
@@ -122,7 +128,11 @@ class Methods:
             key=("project_id",),
         ).persist()
         options = index_options(self.annotations)
-        arranged = arrange_batches(self.annotations, options, batches)
+        if self.with_gold:
+            annotations = add_known_options(self.annotations, options, self.gold)
+            arranged = arrange_batches(annotations, options, batches, also=(KNOWN_OPTION,))
+        else:
+            arranged = arrange_batches(self.annotations, options, batches)
         self.persisted.append(batches)
         in_sql = [method for method, engine in self.config.engines.items() if engine == "sql"]
         if len(set(self.config.methods) - {*WITHOUT_FITS, *in_sql}) > 1:

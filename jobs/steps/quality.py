@@ -6,6 +6,8 @@ workers, for Cohen's kappa and for copied errors) is bounded by the constants be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
@@ -38,14 +40,16 @@ def measure_quality(
     previous: DataFrame,
     *,
     reference: str,
+    with_gold: Sequence[str] = (),
 ) -> dict[str, DataFrame]:
     """Return project_quality, method_quality, worker_quality, task_quality and label_thresholds.
 
     By name, without the run's own columns; what several of them need is computed now.
     annotations: project_id, task_id, worker_id, label, annotated_at, one row per answer; labels:
-    aggregated_labels of all methods; gold: project_id, task_id, true_label, without rows where
-    nothing is known; previous: of previous_quality. Tasks and workers are judged by the labels of
-    the method `reference`. Annotations are moved three times: to tasks, to their tasks' labels, and
+    aggregated_labels of all methods; gold: from gold_labels, without rows where nothing is known;
+    previous: of previous_quality. Tasks and workers are judged by the labels of the method
+    `reference`. The methods `with_gold` were told the truth of the tasks where gold.is_given, and
+    are not judged by them. Annotations are moved three times: to tasks, to their tasks' labels, and
     to workers for the times between answers.
     """
     unit, of_reference = {"unit": _UNIT}, {"reference": reference}
@@ -56,7 +60,8 @@ def measure_quality(
         run_sql("quality_confusions", {**unit, "max_alike": _MAX_ALIKE}, answers=answers)
     )
     probabilities = _computed(run_sql("quality_probabilities", unit, labels=labels))
-    judged = _computed(run_sql("quality_judged", labels=labels, gold=gold))
+    told = {"with_gold": ",".join(with_gold)}
+    judged = _computed(run_sql("quality_judged", told, labels=labels, gold=gold))
     patterns = _computed(run_sql("quality_vote_patterns", tasks=tasks))
     methods = _computed(
         run_sql(

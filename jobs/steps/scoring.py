@@ -45,11 +45,13 @@ def score_annotations(
     )
 
 
-def arrange_batches(annotations: DataFrame, options: DataFrame, batches: DataFrame) -> DataFrame:
+def arrange_batches(
+    annotations: DataFrame, options: DataFrame, batches: DataFrame, *, also: tuple[str, ...] = ()
+) -> DataFrame:
     """Return udfs.batch_tables.INPUT_COLUMNS with every batch in one partition, sorted.
 
     Grain: one annotation, or one option of a project in a batch (task_id null). batches: from
-    assign_batches, of components or of whole projects.
+    assign_batches, of components or of whole projects. also: columns of annotations that are kept.
     """
     units = [name for name in batches.columns if name != "batch_index"]
     placed = annotations.join(batches, units)
@@ -64,8 +66,8 @@ def arrange_batches(annotations: DataFrame, options: DataFrame, batches: DataFra
     newest = batches.agg(F.max("batch_index").alias("newest")).first()
     partitions = 1 if newest is None or newest["newest"] is None else int(newest["newest"]) + 1
     return (
-        rows.select(*INPUT_COLUMNS)
-        .union(listed.select(*INPUT_COLUMNS))
+        rows.select(*INPUT_COLUMNS, *also)
+        .unionByName(listed.select(*INPUT_COLUMNS), allowMissingColumns=True)
         .repartitionById(partitions, "batch_index")
         .sortWithinPartitions("batch_index", "project_id", "task_id", "worker_id", "option_index")
     )

@@ -77,6 +77,29 @@ def test_every_project_of_a_batch_is_aggregated_as_if_alone(name: str) -> None:
     assert (scored.entropy[positive] > 0.0).all()
 
 
+@pytest.mark.parametrize("name", ["dawid_skene", "gold_majority_vote"])
+def test_gold_of_a_batch_reaches_each_project(name: str) -> None:
+    """Gold for every third task of the first project and for one of the second; none of the
+    last, where a method that needs gold says so."""
+    golds = {project: np.full(answers.num_tasks, -1) for project, answers in PROJECTS.items()}
+    golds["crowd"][::3], golds["tiny"][1] = 1, 2
+    found = aggregate_batch(
+        name, batch_of(PROJECTS), max_probabilities=10, gold=np.concatenate([*golds.values()])
+    )
+    first_task = 0
+    for (project, answers), fit in zip(PROJECTS.items(), found.fits, strict=True):
+        if fit.problem is not None:
+            assert (name, project) == ("gold_majority_vote", "one answer")
+            assert "nobody answered a gold task" in fit.problem
+            continue
+        expected = aggregate(name, answers, gold=golds[project], seed=project_seed(name, project))
+        tasks = slice(first_task, first_task + answers.num_tasks)
+        np.testing.assert_array_equal(found.scored.label_index[tasks], expected.label)
+        first_task = tasks.stop
+    if name == "dawid_skene":  # it tells: these labels are not those without gold
+        np.testing.assert_array_equal(found.scored.label_index[:60:3], 1)
+
+
 def test_tied_options_rank_by_option_and_long_lists_are_cut() -> None:
     answers = answers_from([(0, 0, 3), (0, 1, 1), (0, 2, 2), (1, 0, 2)], 4)
     scored = aggregate_batch("majority_vote", batch_of({"p": answers}), max_probabilities=2).scored

@@ -17,9 +17,11 @@ from crowdfm_core.methods.answers import Answers, MethodResult
 from crowdfm_core.methods.registry import aggregate
 from jobs.run import run_nightly
 
-METHODS = ["majority_vote", "dawid_skene", "glad", "mace", "wawa"]
+METHODS = ["majority_vote", "dawid_skene", "glad", "mace", "wawa", "gold_majority_vote"]
 # Project -> tasks, workers, options; "split" falls into two components that share their options.
 PROJECTS = {"one": (40, 9, 4), "split": (30, 8, 3), "tiny": (1, 1, 1)}
+# Truth of two tasks in "one", and one that nobody answered there and which is thus no option.
+GOLD = {("one", "t'0"): "o03\u00e9", ("one", "t'4"): "o00\u00e9", ("one", "t'5"): "o99"}
 WIDE = 400  # a worker and an option for each answer: confusion matrices of 3 x 0.5 GB
 
 
@@ -46,7 +48,18 @@ def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     folder = tmp_path_factory.mktemp("methods")
     (folder / "in").mkdir()
     answers_frame().to_parquet(folder / "in" / "rows.parquet")
+    truths = pd.DataFrame(
+        [(*key, label) for key, label in GOLD.items()], columns=["project", "task", "true_label"]
+    )
+    (folder / "gold").mkdir()
+    truths.to_parquet(folder / "gold" / "rows.parquet")
     settings = {
+        "gold": {
+            "path": str(folder / "gold"),
+            "format": "parquet",
+            "columns": {"project_id": "project"},
+            "pin_posteriors": True,
+        },
         "input": {
             "path": str(folder / "in"),
             "format": "parquet",
@@ -78,18 +91,21 @@ def in_core(method: str, project: str) -> tuple[MethodResult, Answers, list[Any]
     )
     index = [part.astype(np.int32) for part in (task, worker, label)]
     answers = Answers(index[0], index[1], index[2], len(tasks), len(workers), len(labels))
-    result = aggregate(method, answers, seed=project_seed(method, project))
+    known = [GOLD.get((project, task)) for task in tasks]
+    gold = np.array([list(labels).index(truth) if truth in labels else -1 for truth in known])
+    result = aggregate(method, answers, seed=project_seed(method, project), gold=gold)
     return result, answers, list(tasks), list(labels)
 
 
-@pytest.mark.parametrize("method", ["dawid_skene", "glad", "mace", "wawa"])
+@pytest.mark.parametrize("method", METHODS[1:])
 def test_tables_equal_the_core_project_by_project(
     spark: SparkSession, run: tuple[Path, Any], method: str
 ) -> None:
     labels = table(spark, run, "aggregated_labels")
     scores = table(spark, run, "worker_scores")
     fits = table(spark, run, "method_fits").set_index(["project_id", "method"])
-    for project in PROJECTS:
+    needs_gold = method == "gold_majority_vote"
+    for project in ("one",) if needs_gold else PROJECTS:
         expected, answers, tasks, options = in_core(method, project)
         mine = labels[(labels["project_id"] == project) & (labels["method"] == method)]
         mine = mine.set_index("task_id").loc[tasks]
@@ -115,8 +131,10 @@ def test_project_that_is_too_large_gets_a_row_that_says_so(
 ) -> None:
     fits = table(spark, run, "method_fits")
     bad = fits[fits["problem"].notna()].set_index(["project_id", "method"])["problem"]
-    assert list(bad.index) == [("wide", "dawid_skene")]
-    assert "400 options need 1.4 GiB, the limit is 0.5 GiB" in bad.iloc[0]
+    without_gold = [(project, "gold_majority_vote") for project in ("split", "tiny", "wide")]
+    assert set(bad.index) == {*without_gold, ("wide", "dawid_skene")}
+    assert "400 options need 1.4 GiB, the limit is 0.5 GiB" in bad.loc[("wide", "dawid_skene")]
+    assert all("nobody answered a gold task" in bad.loc[key] for key in without_gold)
     labels = table(spark, run, "aggregated_labels")
     wide = labels[labels["project_id"] == "wide"].groupby("method").size().to_dict()
     assert wide == dict.fromkeys(["glad", "mace", "majority_vote", "wawa"], WIDE // 4)
@@ -130,7 +148,9 @@ def test_summary_has_seconds_and_counts_of_every_method(run: tuple[Path, Any]) -
     assert [phase for phase in summary.phase_seconds if phase in METHODS] == METHODS
     tasks = sum(tasks for tasks, _, _ in PROJECTS.values()) + WIDE // 4
     without_wide = tasks - WIDE // 4
-    assert summary.labelled == {**dict.fromkeys(METHODS, tasks), "dawid_skene": without_wide}
-    assert summary.problems == {"dawid_skene": 1, "glad": 0, "mace": 0, "wawa": 0}
+    fewer = {"dawid_skene": without_wide, "gold_majority_vote": PROJECTS["one"][0]}
+    assert summary.labelled == {**dict.fromkeys(METHODS, tasks), **fewer}
+    problems = {"dawid_skene": 1, "glad": 0, "mace": 0, "wawa": 0, "gold_majority_vote": 3}
+    assert summary.problems == problems
     text = summary.to_text()
-    assert text.count("projects without, see method_fits") == 1
+    assert text.count("projects without, see method_fits") == 2

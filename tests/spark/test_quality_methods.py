@@ -15,7 +15,7 @@ from crowdfm_core.evaluation.measures import Prediction, reliability
 from jobs.sql import run_sql
 
 LABELS = "project_id string, task_id string, method string, label string, probability double"
-GOLD = "project_id string, task_id string, true_label string"
+GOLD = "project_id string, task_id string, true_label string, is_given boolean"
 JUDGED = f"{LABELS}, true_label string"
 PROBABILITIES = (
     "project_id string, method string, percent bigint, num_tasks bigint, probability_units bigint"
@@ -58,14 +58,22 @@ def test_probabilities_are_counted_in_whole_percents(spark: SparkSession) -> Non
 
 
 def test_labels_are_judged_where_the_truth_is_known(spark: SparkSession) -> None:
-    labels = [("p", "1", "m", "a", 0.9), ("p", "2", "m", "a", 0.8), ("q", "1", "m", "a", 0.7)]
-    gold = [("p", "1", "b"), ("p", "9", "a")]  # the second has no label
+    labels = [
+        ("p", "1", "m", "a", 0.9),
+        ("p", "1", "told", "b", 1.0),  # it was told that
+        ("p", "2", "m", "a", 0.8),
+        ("p", "3", "told", "a", 0.6),  # held out
+        ("q", "1", "m", "a", 0.7),
+    ]
+    gold = [("p", "1", "b", True), ("p", "3", "b", False), ("p", "9", "a", True)]  # 9: no label
     found = run_sql(
         "quality_judged",
+        {"with_gold": "other,told"},
         labels=spark.createDataFrame(labels, LABELS),
         gold=spark.createDataFrame(gold, GOLD),
     )
-    assert_df_equality(found, spark.createDataFrame([("p", "1", "m", "a", 0.9, "b")], JUDGED))
+    expected = [("p", "1", "m", "a", 0.9, "b"), ("p", "3", "told", "a", 0.6, "b")]
+    assert_df_equality(found, spark.createDataFrame(expected, JUDGED), ignore_row_order=True)
 
 
 def test_truth_measures_equal_plain_equations_on_drawn_labels(spark: SparkSession) -> None:

@@ -50,7 +50,7 @@ def config(lake: Path, **changes: Any) -> JobConfig:
             "columns": {"project_id": "project"},
         },
         "output": {"path": str(lake / "out")},
-        "methods": ["majority_vote"],
+        "methods": ["majority_vote", "gold_majority_vote"],
         "spark": {"master": "local[2]"},
         **changes,
     }
@@ -79,13 +79,28 @@ def test_runs_write_quality_and_keep_its_history(spark: SparkSession, lake: Path
     flags = {row["worker_id"]: (row["spam_score"], row["is_constant_suspect"]) for row in workers}
     assert flags == {**{f"w{n}": (1.0, False) for n in range(3)}, "w3": (0.0, True)}
     assert {row["median_seconds"] for row in workers} == {1.0}
-    scores = table(spark, lake, "worker_scores").where("project_id = 'p'").collect()
+    voted = "project_id = 'p' AND method = 'majority_vote'"
+    scores = table(spark, lake, "worker_scores").where(voted).collect()
     assert {row["worker_id"]: row["spam_score"] for row in scores} == {
         worker: score for worker, (score, _) in flags.items()
     }
+    # w3 alone was right on both gold tasks, the others on one; their labels are not judged by them.
+    with_gold = "project_id = 'p' AND method = 'gold_majority_vote'"
+    told = table(spark, lake, "worker_scores").where(with_gold).collect()
+    assert {row["worker_id"]: row["score"] for row in told} == {
+        "w0": 0.5,
+        "w1": 0.5,
+        "w2": 0.5,
+        "w3": 1,
+    }
+    judged = table(spark, lake, "method_quality").where("project_id = 'p'").collect()
+    assert {row["method"]: (row["num_gold"], row["accuracy"]) for row in judged} == {
+        "majority_vote": (2, 0.5),
+        "gold_majority_vote": (0, None),
+    }
     cuts = {
         row["threshold"]: (row["num_tasks"], row["num_gold"], row["accuracy"])
-        for row in table(spark, lake, "label_thresholds").where("project_id = 'p'").collect()
+        for row in table(spark, lake, "label_thresholds").where(voted).collect()
     }
     # Labels other than 1 have three votes of four.
     assert (cuts[0.7], cuts[0.8]) == ((12, 2, 0.5), (4, 1, 1.0))

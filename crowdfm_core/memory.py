@@ -11,13 +11,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from crowdfm_core.candidates import MAX_DENSE_OPTIONS
+from crowdfm_core.candidates import MAX_DENSE_OPTIONS, ComponentSizes
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models import ModelConfig
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 
-__all__ = ["DEFAULT_MAX_BYTES", "bytes_to_score", "check_memory", "count_states"]
+__all__ = [
+    "DEFAULT_MAX_BYTES",
+    "bytes_of_sizes",
+    "bytes_to_score",
+    "check_memory",
+    "count_states",
+    "most_rows",
+]
 
 DEFAULT_MAX_BYTES = 16 << 30
 
@@ -37,8 +44,9 @@ def check_memory(
         f"project {named}{more}: {graph.num_annotations} annotations of {graph.num_tasks} tasks by "
         f"{graph.num_workers} workers, with {graph.num_option_rows} options, need about "
         f"{sizes} GiB; "
-        "raise scoring.max_model_gib as far as a task's memory allows, or lower "
-        "scoring.max_annotations_per_batch if the batch holds several components"
+        "raise scoring.max_model_gib as far as a task's memory allows, lower "
+        "scoring.max_annotations_per_batch if the batch holds several components, or "
+        "scoring.max_annotations_per_block to spread one component over more tasks of Spark"
     )
 
 
@@ -48,7 +56,23 @@ def bytes_to_score(config: ModelConfig, graph: AnnotationGraph) -> int:
     if not isinstance(config, UnrolledConfig):
         nodes = graph.num_tasks + graph.num_workers
         return 200 * annotations + nodes * (16 * config.heads * config.width + 200)
-    candidates, rows = count_states(graph)
+    return _unrolled_bytes(config, annotations, *count_states(graph))
+
+
+def bytes_of_sizes(config: UnrolledConfig, sizes: ComponentSizes) -> int:
+    """Estimate the same from the sizes of one component: at most, as far as they tell."""
+    is_tied = sizes.options > MAX_DENSE_OPTIONS
+    candidates = sizes.annotations if is_tied else sizes.tasks * sizes.options
+    return _unrolled_bytes(config, sizes.annotations, candidates, most_rows(sizes))
+
+
+def most_rows(sizes: ComponentSizes) -> int:
+    """Rows Q that a component has at most."""
+    pairs = min(sizes.annotations, sizes.workers * sizes.options)
+    return pairs * (2 if sizes.options > MAX_DENSE_OPTIONS else sizes.options)
+
+
+def _unrolled_bytes(config: UnrolledConfig, annotations: int, candidates: int, rows: int) -> int:
     width = config.width
     return 110 * annotations + candidates * (14 * width + 320) + rows * (24 * width + 380)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crowdfm_core.errors import ScoringError
-from crowdfm_core.scoring import AnnotationBatch, ScoredBatch
+from crowdfm_core.scoring import AnnotationBatch, ScoredTasks, ScoredWorkers
 from udfs.groups import changes
 
 __all__ = [
@@ -18,9 +19,12 @@ __all__ = [
     "OUTPUT_ROWS",
     "SCORE_SCHEMA",
     "DecodedBatch",
+    "TaskNames",
     "score_table",
     "task_rows",
+    "task_table",
     "worker_rows",
+    "worker_table",
 ]
 
 # Sorted by batch_index, project_id, task_id (nulls first), worker_id, option_index. Rows without a
@@ -119,28 +123,72 @@ class DecodedBatch:
         """The strings of a column at some annotations."""
         return pc.take(self.annotations.column(column), rows)
 
+    def task_names(self) -> TaskNames:
+        """What the batch's tasks are called, and their options."""
+        return TaskNames(
+            project_id=self.text("project_id", self.task_row),
+            component_id=self.text("component_id", self.task_row),
+            task_id=self.text("task_id", self.task_row),
+            labels=self.labels,
+            first_option=self.first_option,
+        )
+
+
+@dataclass(frozen=True)
+class TaskNames:
+    """The strings of a batch's tasks: ids [T]; labels of option rows; first_option [T]: where the
+    option rows of a task's project begin."""
+
+    project_id: pa.ChunkedArray
+    component_id: pa.ChunkedArray
+    task_id: pa.ChunkedArray
+    labels: pa.Array
+    first_option: Integers
+
     def labels_at(self, option_rows: Integers, *, valid: npt.NDArray[np.bool_]) -> pa.Array:
         """The labels of option rows; null where not valid."""
         return pc.take(self.labels, pa.array(option_rows, pa.int64(), mask=~valid))
 
 
-def task_rows(decoded: DecodedBatch, scored: ScoredBatch) -> pa.Table:
+def task_rows(decoded: DecodedBatch, scored: ScoredTasks) -> pa.Table:
     """One row of SCORE_SCHEMA per task, in the order of their indices."""
     tasks = len(decoded.task_row)
-    everywhere = np.ones(tasks, bool)
-    has_runner_up = scored.runner_up_index >= 0
     answers = np.bincount(decoded.batch.task_index, minlength=tasks)
     agrees = decoded.option_index == scored.label_index[decoded.batch.task_index]
-    listed = np.repeat(decoded.first_option, np.diff(scored.top_offsets))
-    keys = decoded.labels_at(listed + scored.top_option_index, valid=np.ones(len(listed), bool))
+    agreement = np.bincount(decoded.batch.task_index, agrees, tasks) / answers
+    return task_table(decoded.task_names(), scored, answers, agreement)
+
+
+def worker_rows(decoded: DecodedBatch, scored: ScoredWorkers) -> pa.Table:
+    """One row of SCORE_SCHEMA per worker, in the order of their indices."""
+    return worker_table(
+        decoded.text("project_id", decoded.worker_row),
+        decoded.text("component_id", decoded.worker_row),
+        decoded.text("worker_id", decoded.worker_row),
+        scored,
+    )
+
+
+def task_table(
+    names: TaskNames,
+    scored: ScoredTasks,
+    num_answers: Integers,
+    agreement: npt.NDArray[np.float64],
+) -> pa.Table:
+    """One row of SCORE_SCHEMA per task; agreement [T]: share of answers equal to the label."""
+    tasks = len(scored.label_index)
+    everywhere = np.ones(tasks, bool)
+    has_runner_up = scored.runner_up_index >= 0
+    listed = np.repeat(names.first_option, np.diff(scored.top_offsets))
+    keys = names.labels_at(listed + scored.top_option_index, valid=np.ones(len(listed), bool))
     return score_table(
         tasks,
-        project_id=decoded.text("project_id", decoded.task_row),
-        component_id=decoded.text("component_id", decoded.task_row),
-        task_id=decoded.text("task_id", decoded.task_row),
-        label=decoded.labels_at(decoded.first_option + scored.label_index, valid=everywhere),
-        runner_up_label=decoded.labels_at(
-            decoded.first_option + scored.runner_up_index, valid=has_runner_up
+        project_id=names.project_id,
+        component_id=names.component_id,
+        task_id=names.task_id,
+        label=names.labels_at(names.first_option + scored.label_index, valid=everywhere),
+        runner_up_label=names.labels_at(
+            names.first_option + scored.runner_up_index, valid=has_runner_up
         ),
         probability=scored.probability,
         runner_up_probability=scored.runner_up_probability,
@@ -148,19 +196,21 @@ def task_rows(decoded: DecodedBatch, scored: ScoredBatch) -> pa.Table:
         probabilities=pa.MapArray.from_arrays(
             pa.array(scored.top_offsets, pa.int32()), keys, pa.array(scored.top_probability)
         ),
-        agreement=np.bincount(decoded.batch.task_index, agrees, tasks) / answers,
+        agreement=agreement,
         difficulty=pa.array(scored.difficulty, from_pandas=True),
-        num_annotations=answers,
+        num_annotations=num_answers,
     )
 
 
-def worker_rows(decoded: DecodedBatch, scored: ScoredBatch) -> pa.Table:
-    """One row of SCORE_SCHEMA per worker, in the order of their indices."""
+def worker_table(
+    project_id: pa.Array, component_id: pa.Array, worker_id: pa.Array, scored: ScoredWorkers
+) -> pa.Table:
+    """One row of SCORE_SCHEMA per worker."""
     return score_table(
-        len(decoded.worker_row),
-        project_id=decoded.text("project_id", decoded.worker_row),
-        component_id=decoded.text("component_id", decoded.worker_row),
-        worker_id=decoded.text("worker_id", decoded.worker_row),
+        len(worker_id),
+        project_id=project_id,
+        component_id=component_id,
+        worker_id=worker_id,
         ability=pa.array(scored.ability, from_pandas=True),
         expected_accuracy=scored.expected_accuracy,
         agreement=scored.agreement_with_aggregate,

@@ -6,13 +6,15 @@ import logging
 from functools import cache
 from importlib.util import find_spec
 
+import numba
 from pyspark import TaskContext
 
+from crowdfm_core.blocks.program import BlockProgram
 from crowdfm_core.errors import WeightsError
 from crowdfm_core.scoring import Scorer
-from crowdfm_core.weights import load_weights
+from crowdfm_core.weights import FrozenWeights, load_weights
 
-__all__ = ["scorer_for", "task_device"]
+__all__ = ["block_program_for", "scorer_for", "task_device"]
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,26 @@ def scorer_for(
 
     Raises WeightsError when the weights here are not the driver's, which are named in `runs`.
     """
+    return Scorer(
+        _checked_weights(weights, weights_sha256),
+        device=device,
+        num_draws=num_draws,
+        max_probabilities=max_probabilities,
+        # One task has one core unless the scoring profile says otherwise.
+        num_threads=_task_cpus(),
+        max_bytes=max_bytes,
+    )
+
+
+@cache
+def block_program_for(weights: str, weights_sha256: str, max_probabilities: int) -> BlockProgram:
+    """Load a model for the parts of components once per Python worker; raises as `scorer_for`."""
+    numba.set_num_threads(min(_task_cpus(), numba.get_num_threads()))
+    loaded = _checked_weights(weights, weights_sha256)
+    return BlockProgram(loaded, max_probabilities=max_probabilities)
+
+
+def _checked_weights(weights: str, weights_sha256: str) -> FrozenWeights:
     loaded = load_weights(weights)
     if loaded.sha256 != weights_sha256:
         raise WeightsError(
@@ -59,20 +81,12 @@ def scorer_for(
             f"{loaded.sha256} on this executor; install the same version of crowdfm and of the "
             "weights on every node"
         )
-    return Scorer(
-        loaded,
-        device=device,
-        num_draws=num_draws,
-        max_probabilities=max_probabilities,
-        # One task has one core unless the scoring profile says otherwise.
-        num_threads=int(_task_cpus()),
-        max_bytes=max_bytes,
-    )
+    return loaded
 
 
 def _task_cpus() -> int:
     context = TaskContext.get()
-    return context.cpus() if context is not None else 1
+    return int(context.cpus()) if context is not None else 1
 
 
 @cache

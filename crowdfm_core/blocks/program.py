@@ -36,6 +36,7 @@ from crowdfm_core.blocks.unrolled_shards import (
 )
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.inference import LabelledTasks
+from crowdfm_core.memory import DEFAULT_MAX_BYTES
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.scoring import AnnotationBatch, ScoredTasks, ScoredWorkers, scored_tasks
 from crowdfm_core.weights import FrozenWeights
@@ -83,10 +84,19 @@ class BlockProgram:
 
     @one_blas_thread()
     def start(
-        self, part: Part, cut: Cut, batch: AnnotationBatch, worker_ids: Sequence[str]
+        self,
+        part: Part,
+        cut: Cut,
+        batch: AnnotationBatch,
+        worker_ids: Sequence[str],
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> tuple[State, list[Message]]:
-        """Begin with a block of one project; worker_ids [W] are alike in all blocks."""
-        return start_block(self.model, part, cut, batch, worker_ids)
+        """Begin with a block of one project; worker_ids [W] are alike in all blocks.
+
+        Raises ScoringError where the block needs more than max_bytes.
+        """
+        return start_block(self.model, part, cut, batch, worker_ids, max_bytes=max_bytes)
 
     @one_blas_thread()
     def run(

@@ -29,6 +29,7 @@ from crowdfm_core.blocks.unrolled_messages import (
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import AnnotationGraph, IntArray
 from crowdfm_core.inference import LabelledTasks, label_posterior
+from crowdfm_core.memory import check_memory
 from crowdfm_core.models.embeddings import (
     TaskFacts,
     embed_tasks,
@@ -69,11 +70,18 @@ class BlockState:
 
 
 def start_block(
-    model: UnrolledModel, part: Part, cut: Cut, batch: AnnotationBatch, worker_ids: Sequence[str]
+    model: UnrolledModel,
+    part: Part,
+    cut: Cut,
+    batch: AnnotationBatch,
+    worker_ids: Sequence[str],
+    *,
+    max_bytes: int,
 ) -> tuple[BlockState, list[Message]]:
     """Lay out a block of one project and send what the first layer's workers learn from it.
 
-    worker_ids [W]: names of the batch's workers, alike in all blocks.
+    worker_ids [W]: names of the batch's workers, alike in all blocks. Raises ScoringError where
+    the block needs more than max_bytes.
     """
     graph = AnnotationGraph.from_arrays(
         batch.task_index,
@@ -83,6 +91,7 @@ def start_block(
         num_workers=batch.num_workers,
         num_option_rows=cut.sizes.options,
     )
+    check_memory(model.config, graph, batch.project_ids, max_bytes)
     layout = CandidateGraph.of(graph, part_of=cut.sizes)
     shard = np.array([crc32(name.encode()) % cut.shards for name in worker_ids], np.int64)
     pair_shard = shard[graph.workers.pair_centre]

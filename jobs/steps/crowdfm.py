@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pyspark import StorageLevel
 from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from crowdfm_core.config import JobConfig
+from crowdfm_core.weights import load_weights
 from jobs.steps.batches import assign_batches
+from jobs.steps.blocks import plan_blocks, score_in_blocks
 from jobs.steps.options import index_options
 from jobs.steps.outputs import labels_from_scores, workers_from_scores
 from jobs.steps.scoring import score_annotations
+from udfs.score_blocks import FrozenModel
 
 __all__ = ["Aggregated", "aggregate_with_crowdfm"]
 
@@ -39,22 +43,38 @@ def aggregate_with_crowdfm(
 ) -> Aggregated:
     """Score all annotations (with component_id) in batches of the components.
 
-    The scores are kept on the executors' disks, so that both tables come from one pass.
+    Components that are too large for one process are cut into blocks. The scores are kept on the
+    executors' disks, so that both tables come from one pass.
     """
+    options, scoring = index_options(annotations), config.scoring
+    max_bytes = int(scoring.max_model_gib * 2**30)
+    model = load_weights(config.model.weights).config
+    plan = plan_blocks(components, options, model, scoring)
+    whole = annotations
+    if plan is not None:
+        keys = ["project_id", "component_id"]
+        whole = annotations.join(F.broadcast(plan.keys), keys, "left_anti")
+        components = components.join(F.broadcast(plan.keys), keys, "left_anti")
     batches = assign_batches(
         components,
-        max_annotations=config.scoring.max_annotations_per_batch,
+        max_annotations=scoring.max_annotations_per_batch,
         slots=components.sparkSession.sparkContext.defaultParallelism,
     ).persist()
     scores = score_annotations(
-        annotations,
-        index_options(annotations),
+        whole,
+        options,
         batches,
         model=config.model,
         weights_sha256=weights_sha256,
-        device=config.scoring.device,
-        max_bytes=int(config.scoring.max_model_gib * 2**30),
+        device=scoring.device,
+        max_bytes=max_bytes,
         max_probabilities=config.output.max_probabilities,
         profile=profile,
-    ).persist(StorageLevel.DISK_ONLY)
+    )
+    if plan is not None:
+        frozen = FrozenModel(config.model.weights, weights_sha256, config.output.max_probabilities)
+        scores = scores.unionByName(
+            score_in_blocks(annotations, options, plan, frozen, max_bytes=max_bytes)
+        )
+    scores = scores.persist(StorageLevel.DISK_ONLY)
     return Aggregated(labels_from_scores(scores), workers_from_scores(scores), (scores, batches))

@@ -1,0 +1,104 @@
+"""Components cut into blocks: chosen by size, and scored as if they were whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from chispa import assert_df_equality
+from pyspark.errors import PythonException
+from pyspark.sql import DataFrame, SparkSession
+
+from crowdfm_core.config import InputConfig, JobConfig, OutputConfig, ScoringConfig
+from crowdfm_core.weights import load_weights
+from jobs.steps.blocks import plan_blocks
+from jobs.steps.components import add_components, component_sizes, find_components
+from jobs.steps.crowdfm import aggregate_with_crowdfm
+from jobs.steps.options import index_options
+
+CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
+WEIGHTS = load_weights()
+# Project -> tasks, workers, options; "split" falls into two components.
+PROJECTS = {"large": (300, 40, 4), "split": (160, 20, 3), "many": (120, 30, 60), "tiny": (2, 2, 2)}
+
+
+@pytest.fixture(scope="module")
+def placed(spark: SparkSession) -> DataFrame:
+    """Random answers with component_id; every (task, worker) once."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for project, (tasks, workers, options) in PROJECTS.items():
+        for task in range(tasks):
+            side = task % 2 if project == "split" else 0
+            pool = np.arange(workers)
+            pool = pool[pool % 2 == side] if project == "split" else pool
+            for worker in rng.choice(pool, min(4, len(pool)), replace=False):
+                right = rng.random() < 0.5 + worker / 100
+                option = task % options if right else rng.integers(0, options)
+                rows.append((project, f"t'{task}\u00e9", f"w{worker}", f"o{option:02}"))
+    frame = pd.DataFrame(rows, columns=["project_id", "task_id", "worker_id", "label"])
+    annotations = spark.createDataFrame(frame)
+    return add_components(annotations, find_components(annotations)).persist()
+
+
+def score(placed: DataFrame, scoring: ScoringConfig) -> tuple[Any, Any]:
+    """Tables of tasks and workers as pandas frames, whose stubs refuse a mixed index."""
+    components = component_sizes(placed)
+    config = replace(CONFIG, scoring=scoring)
+    found = aggregate_with_crowdfm(placed, components, config, WEIGHTS.sha256, None)
+    labels = found.labels.toPandas().set_index(["project_id", "task_id"]).sort_index()
+    workers = found.workers.toPandas().set_index(["project_id", "worker_id"]).sort_index()
+    for frame in found.persisted:
+        frame.unpersist()
+    return labels, workers
+
+
+def test_components_are_cut_by_their_sizes(placed: DataFrame) -> None:
+    """Of 1200, 320, 320, 480 and 4 annotations, those above 400: into blocks of at most 400."""
+    scoring = ScoringConfig(max_annotations_per_block=400)
+    plan = plan_blocks(component_sizes(placed), index_options(placed), WEIGHTS.config, scoring)
+    assert plan is not None
+    cuts = {of.project_id: (of.cut.blocks, of.cut.sizes.options) for of in plan.components}
+    assert cuts == {"large": (3, 4), "many": (2, 60)}
+    assert [(of.first_block, of.first_shard) for of in plan.components] == [(0, 5), (3, 6)]
+    for nothing in (ScoringConfig(), ScoringConfig(max_annotations_per_block=None)):
+        sizes, options = component_sizes(placed), index_options(placed)
+        assert plan_blocks(sizes, options, WEIGHTS.config, nothing) is None
+
+
+def test_blocks_give_the_tables_of_whole_components(placed: DataFrame) -> None:
+    """Of the projects, two in blocks and two in batches: both ways meet in the same tables."""
+    labels, workers = score(placed, ScoringConfig(max_annotations_per_block=None))
+    in_blocks, of_workers = score(placed, ScoringConfig(max_annotations_per_block=400))
+    numbers = ["probability", "margin", "entropy", "difficulty", "agreement"]
+    same = [name for name in labels.columns if name not in [*numbers, "probabilities"]]
+    pd.testing.assert_frame_equal(in_blocks[same], labels[same])
+    np.testing.assert_allclose(in_blocks[numbers], labels[numbers], atol=3e-4)
+    for found, expected in zip(in_blocks["probabilities"], labels["probabilities"], strict=True):
+        assert found == pytest.approx(expected, abs=1e-4)
+    numbers = ["ability", "expected_accuracy", "agreement_with_aggregate", "num_annotations"]
+    assert list(of_workers.index) == list(workers.index)
+    np.testing.assert_allclose(of_workers[numbers], workers[numbers], atol=3e-4)
+
+
+def test_the_number_of_partitions_leaves_no_trace(placed: DataFrame) -> None:
+    many = placed.where("project_id = 'many'")
+    config = replace(CONFIG, scoring=ScoringConfig(max_annotations_per_block=400))
+    first, second = (
+        aggregate_with_crowdfm(spread, component_sizes(spread), config, WEIGHTS.sha256, None).labels
+        for spread in (many.repartition(1), many.repartition(5))
+    )
+    # Rows with a map cannot be ordered.
+    first, second = (labels.drop("probabilities") for labels in (first, second))
+    assert_df_equality(first, second, ignore_row_order=True)
+
+
+def test_a_block_beyond_the_memory_names_the_setting(placed: DataFrame) -> None:
+    with pytest.raises(PythonException, match=r"(?s)project 'large': .*max_annotations_per_block"):
+        score(
+            placed.where("project_id = 'large'"),
+            ScoringConfig(max_annotations_per_block=1000, max_model_gib=1e-5),
+        )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import yaml
 from pyarrow import parquet
 from pyspark.sql import SparkSession
 
-from tests.cluster.event_log import DEFAULT_PROFILE, read_stages, task_requests
+from tests.cluster.event_log import DEFAULT_PROFILE, Stage, read_stages, task_requests
 from tests.cluster.standalone import StandaloneCluster, standalone_cluster
 from tests.project.test_conf import DELTA
 
@@ -49,18 +50,19 @@ class Finished:
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six projects of 200 annotations, so that a budget of 200 makes six batches."""
+    """Six projects of 200 annotations, so that a budget of 200 makes six batches, and one of 600,
+    so that blocks of at most 300 make two."""
     rng = np.random.default_rng(7)
     rows = [
         (f"p{project}", f"t{task}", f"w{worker}", f"o{rng.integers(0, 3)}")
-        for project in range(6)
-        for task in range(50)
+        for project, tasks in enumerate([50, 50, 50, 50, 50, 50, 150])
+        for task in range(tasks)
         for worker in rng.choice(12, 4, replace=False)
     ]
     folder = tmp_path_factory.mktemp("lake")
     frame = pd.DataFrame(rows, columns=["project", "task", "worker", "label"])
     frame.to_parquet(folder / "answers.parquet")
-    assert parquet.read_metadata(folder / "answers.parquet").num_rows == 1200
+    assert parquet.read_metadata(folder / "answers.parquet").num_rows == 1800
     return folder
 
 
@@ -98,7 +100,7 @@ def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> Path:
         "output": {"path": str(folder / "out")},
         "quality": False,
         "model": {"num_draws": 1},
-        "scoring": {"max_annotations_per_batch": 200},
+        "scoring": {"max_annotations_per_batch": 200, "max_annotations_per_block": 300},
         "spark": {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf, **spark},
     }
     path = folder / "job.yaml"
@@ -198,7 +200,7 @@ def test_local_master_of_spark_submit_drops_gpu_settings(
     _assert_equal_tables(spark, local_run.folder, tmp_path)
 
 
-def test_executor_lost_while_scoring_changes_nothing(
+def test_executor_lost_between_two_layers_changes_nothing(
     spark: SparkSession,
     lake: Path,
     local_run: Finished,
@@ -207,29 +209,44 @@ def test_executor_lost_while_scoring_changes_nothing(
 ) -> None:
     process = _start(lake, tmp_path, {"master": cluster.master_url})
     _wait_until_logged(tmp_path / "log", ": crowdfm ...", process)
-    os.kill(_a_running_executor(cluster), signal.SIGKILL)
+    events = tmp_path / "events"
+    _wait_until(lambda: len(_supersteps(events)) >= 5, process)  # of 13 such stages
+    holder = min(_supersteps(events)[-1].executors)  # of what the next superstep reads
+    os.kill(_process_of(holder, cluster), signal.SIGKILL)
     run = _finish(process, tmp_path)
     assert run.returncode == 0, run.log[-3000:]
     assert "Lost executor" in run.log
+    # Some ran again.
+    assert len(_supersteps(events)) > len(_supersteps(local_run.folder / "events"))
     _assert_equal_tables(spark, local_run.folder, tmp_path)
 
 
+def _supersteps(events: Path) -> list[Stage]:
+    """Completed attempts of stages that do nothing but run parts and shuffle what they send."""
+    return [stage for stage in read_stages(events) if stage.operators == {"Exchange", "MapInArrow"}]
+
+
 def _wait_until_logged(log: Path, words: str, process: subprocess.Popen[str]) -> None:
+    _wait_until(lambda: words in log.read_text(), process)
+
+
+def _wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + _RUN_SECONDS
-    while words not in log.read_text() and process.poll() is None:
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
+    while not reached() and process.poll() is None:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert process.poll() is None, log.read_text()[-3000:]
+    assert process.poll() is None
 
 
-def _a_running_executor(cluster: StandaloneCluster) -> int:
+def _process_of(executor: str, cluster: StandaloneCluster) -> int:
     """Process id of an executor of this cluster, known by the folder that its worker gave it."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = (process / "cmdline").read_text()
+            command = (process / "cmdline").read_text().split("\0")
             folder = (process / "cwd").resolve()
         except OSError:  # it has ended meanwhile
             continue
-        if "CoarseGrainedExecutorBackend" in command and cluster.folder in folder.parents:
-            return int(process.name)
-    raise AssertionError("no executor is running")
+        if cluster.folder in folder.parents and "--executor-id" in command:
+            if command[command.index("--executor-id") + 1] == executor:
+                return int(process.name)
+    raise AssertionError(f"executor {executor} is not running")

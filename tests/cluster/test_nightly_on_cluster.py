@@ -242,11 +242,10 @@ def _process_of(executor: str, cluster: StandaloneCluster) -> int:
     """Process id of an executor of this cluster, known by the folder that its worker gave it."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = (process / "cmdline").read_text().split("\0")
+            command = (process / "cmdline").read_text()
             folder = (process / "cwd").resolve()
         except OSError:  # it has ended meanwhile
             continue
-        if cluster.folder in folder.parents and "--executor-id" in command:
-            if command[command.index("--executor-id") + 1] == executor:
-                return int(process.name)
+        if cluster.folder in folder.parents and f"--executor-id\0{executor}\0" in command:
+            return int(process.name)
     raise AssertionError(f"executor {executor} is not running")

@@ -11,6 +11,7 @@ __all__ = [
     "RUN",
     "TASK",
     "UPDATED",
+    "WITHIN_UNIT",
     "WORKER",
     "Column",
     "Table",
@@ -81,10 +82,12 @@ def share(name: str, comment: str) -> Column:
     return Column(name, "double", f"{comment}; in [0, 1]")
 
 
+WITHIN_UNIT = "_in_unit_interval"  # ends the names of these checks
+
+
 def within_unit(*names: str) -> dict[str, str]:
     """Checks that columns lie in [0, 1] where they are known."""
     # Averages of probabilities may exceed 1 by rounding.
     return {
-        f"{name}_in_unit_interval": f"{name} IS NULL OR {name} BETWEEN 0 AND 1.000001"
-        for name in names
+        f"{name}{WITHIN_UNIT}": f"{name} IS NULL OR {name} BETWEEN 0 AND 1.000001" for name in names
     }

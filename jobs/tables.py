@@ -15,12 +15,14 @@ from crowdfm_core.config import OutputConfig
 from crowdfm_core.errors import InputError, RunError
 from jobs.schemas import TABLES, Table
 from jobs.spark_errors import reason_of
+from jobs.table_spec import WITHIN_UNIT
 
 __all__ = ["Tables", "write_new_table"]
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _GONE = "is_gone"  # marks a row of the table that the new rows do not have
 _CHECKED_COMMITS = 100  # newest ones, in which a run looks for its own and for those of others
+_CHECK = "delta.constraints."  # property of a table, followed by the constraint's name
 _UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END")  # change files, but no row
 
 
@@ -47,18 +49,21 @@ class Tables:
         return f"{self._output.schema}.{table}"
 
     def create(self, names: Iterable[str]) -> None:
-        """Create the named tables that are not there yet.
+        """Create the named tables that are not there yet, and bring those of an earlier version up
+        to date: columns that they lack are added, and constraints are replaced.
 
         Raises InputError when the output location cannot be written.
         """
         for table in map(TABLES.__getitem__, names):
             try:
                 self._spark.sql(self._create_statement(table))
+                for change in self._changes_since(table):
+                    self._spark.sql(f"ALTER TABLE {self.name(table.name)} {change}")
             except Exception as error:  # Spark's, Delta's and the file system's share no base
                 name, reason = self.name(table.name), reason_of(error)
                 raise InputError(
-                    f"output {name}: cannot be created ({reason}); check output.path or "
-                    "output.schema and its permissions"
+                    f"output {name}: cannot be created or brought up to date ({reason}); check "
+                    "output.path or output.schema and its permissions"
                 ) from error
 
     def read(self, table: str) -> DataFrame:
@@ -159,13 +164,40 @@ class Tables:
 
     def _create_statement(self, table: Table) -> str:
         properties = {"delta.enableChangeDataFeed": "true"}
-        properties |= {f"delta.constraints.{name}": rule for name, rule in table.checks.items()}
+        properties |= {f"{_CHECK}{name}": rule for name, rule in table.checks.items()}
         listed = ", ".join(f"'{name}' = '{_quoted(value)}'" for name, value in properties.items())
         cluster = f" CLUSTER BY ({', '.join(table.cluster_by)})" if table.cluster_by else ""
         return (
             f"CREATE TABLE IF NOT EXISTS {self.name(table.name)} ({table.ddl}) USING delta"
             f"{cluster} COMMENT '{_quoted(table.comment)}' TBLPROPERTIES ({listed})"
         )
+
+    def _changes_since(self, table: Table) -> list[str]:
+        """What ALTER TABLE has to do to a table that an earlier version may have made.
+
+        Constraints of other names than ours are somebody else's, and stay. A column that is added
+        may be null, whatever its description says: rows that are there have no value.
+        """
+        name = self.name(table.name)
+        present = set(self._spark.read.table(name).columns)
+        properties = self._spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
+        checks: dict[str, str] = {
+            key.removeprefix(_CHECK): rule for key, rule in properties if key.startswith(_CHECK)
+        }
+        ours = {name: rule for name, rule in checks.items() if _is_ours(table, name)}
+        outdated = [
+            name for name, rule in ours.items() if _words(table.checks.get(name)) != _words(rule)
+        ]
+        added = [name for name in table.checks if name in outdated or name not in checks]
+        missing = [column for column in table.columns if column.name not in present]
+        return [
+            *(f"DROP CONSTRAINT `{name}`" for name in outdated),
+            *(
+                f"ADD COLUMNS (`{column.name}` {column.type} COMMENT '{_quoted(column.comment)}')"
+                for column in missing
+            ),
+            *(f"ADD CONSTRAINT `{name}` CHECK ({table.checks[name]})" for name in added),
+        ]
 
     @contextmanager
     def marked_commits(self) -> Iterator[None]:
@@ -210,6 +242,15 @@ def _comparable(name: str, kind: str) -> Column:
     """Maps cannot be compared; their sorted entries can."""
     column = F.array_sort(F.map_entries(name)) if kind.startswith("map<") else F.col(name)
     return column.alias(name)
+
+
+def _is_ours(table: Table, check: str) -> bool:
+    return check in table.checks or check.endswith(WITHIN_UNIT)
+
+
+def _words(condition: str | None) -> str:
+    """An SQL condition without its white space, which Delta may not keep."""
+    return "".join((condition or "").split())
 
 
 def _quoted(text: str) -> str:

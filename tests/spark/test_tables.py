@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -209,3 +210,43 @@ def test_history_keeps_rows_of_published_runs_alone(spark: SparkSession, folder:
                 tables.record_run(of_run(name, "runs", status="SUCCEEDED"))
     rows = tables.read("method_quality").collect()
     assert sorted(row["run_id"] for row in rows) == ["one", "three"]
+
+
+def test_table_of_an_earlier_version_is_brought_up_to_date(
+    spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = TABLES["aggregated_labels"]
+    earlier = dataclasses.replace(
+        now,
+        columns=tuple(column for column in now.columns if column.name != "difficulty"),
+        checks={
+            "probability_in_unit_interval": "probability BETWEEN 0 AND 0.5",  # another rule
+            "entropy_in_unit_interval": "entropy IS NULL OR entropy BETWEEN 0 AND 1",  # ours no more
+            "of_somebody_else": "num_annotations < 100",
+        },
+    )
+    monkeypatch.setitem(TABLES, now.name, earlier)
+    old = tables_of(spark, folder, "old")
+    old.create([now.name])
+    row = labels(spark, "old", {"t": ("a", 0.4)}).drop("difficulty")
+    replace(old, row)
+
+    monkeypatch.setitem(TABLES, now.name, now)
+    new = tables_of(spark, folder, "new")
+    new.create([now.name])
+    properties = spark.sql(f"SHOW TBLPROPERTIES {new.name(now.name)}").collect()
+    checks = {
+        key.removeprefix("delta.constraints."): "".join(value.split())
+        for key, value in properties
+        if "constraints" in key
+    }
+    wanted = {name: "".join(rule.split()) for name, rule in now.checks.items()}
+    assert checks == {**wanted, "of_somebody_else": "num_annotations<100"}
+    assert [tuple(r) for r in new.read(now.name).select("task_id", "difficulty").collect()] == [
+        ("t", None)
+    ]
+    assert new.read(now.name).schema["difficulty"].metadata["comment"]
+
+    version = new._newest(now.name)
+    new.create([now.name])  # nothing is left to do
+    assert new._newest(now.name) == version

@@ -180,6 +180,11 @@ QUALITY_TABLES = (
                 "distance of the confusion matrix from equal rows (Raykar and Yu 2012): 0 a "
                 "spammer, 1 perfect or perfectly wrong; null below two rows",
             ),
+            Column(
+                "spam_score_by_chance",
+                "double",
+                "mean spam_score of one who does not look, with as many answers; 0 with many",
+            ),
             share("confusion_trace", "mean of the diagonal of the confusion matrix"),
             Column(
                 "confusion",
@@ -193,14 +198,32 @@ QUALITY_TABLES = (
             share("top_answer_label_share", "share of num_labelled tasks with it as the label"),
             _count("num_rare_errors", "answers other than the label, of at most five workers"),
             _count("num_shared_errors", "of these, shared with the most alike worker"),
-            share("shared_error_share", "num_shared_errors of num_rare_errors"),
+            Column(
+                "num_common_errors",
+                "bigint",
+                "rare errors on tasks that the most alike worker answered too; null below five "
+                "shared errors",
+            ),
+            share("shared_error_share", "num_shared_errors of num_common_errors"),
+            Column(
+                "num_shared_by_chance",
+                "double",
+                "of num_common_errors, as many as another of the tasks' workers would share",
+            ),
             Column("most_alike_worker_id", "string", "who shares most of these errors"),
             _count("num_intervals", "from one answer to the next, without pauses of an hour"),
             Column("median_seconds", "double", "of these intervals"),
             _is("has_few_annotations", "fewer than ten answers: too few to judge by"),
             _is("is_constant_suspect", "95 % of the answers are one, below 80 % of the labels"),
-            _is("is_spam_suspect", "spam_score below 0.1 with ten labelled answers or more"),
-            _is("is_copy_suspect", "five shared errors or more, and half of the rare errors"),
+            _is(
+                "is_spam_suspect",
+                "ten labelled answers or more, and the part of spam_score that is not chance "
+                "surely below 0.4 of what the project has on average",
+            ),
+            _is(
+                "is_copy_suspect",
+                "five shared errors or more, 0.6 of the common ones and far more than by chance",
+            ),
             RUN,
             UPDATED,
         ),

@@ -5,7 +5,11 @@
 -- of the matrix from one whose rows are all equal, as those of a worker who does not look at the
 -- task: mean over pairs of rows of half the squared distance (Raykar and Yu 2012, "Eliminating
 -- Spammers and Ranking Annotators for Crowdsourced Labeling Tasks", the score of categorical labels).
--- agreement_shrunk: with {prior} answers more that agree as often as the project's do.
+-- Rows of few answers differ by chance: spam_score_by_chance is the mean score of a worker who draws
+-- each answer from the worker's own shares s of answers, (1 - sum s^2) x mean over rows of 1 / answers,
+-- and spam_deviation is its deviation, if all s were equal. agreement_shrunk: with {prior} answers more
+-- that agree as often as the project's do. The thresholds of suspicion were chosen on drawn crowds whose
+-- spammers and copiers are known (tests/spark/test_quality_findings.py).
 -- Sums are decimal, so that they do not depend on the order in which executors add them up.
 WITH cells AS (
   SELECT
@@ -15,7 +19,8 @@ WITH cells AS (
       num_annotations
         / sum(num_annotations) OVER (PARTITION BY project_id, worker_id, label),
       NULL
-    ) AS share
+    ) AS share,
+    1 / sum(num_annotations) OVER (PARTITION BY project_id, worker_id, label) AS part_of_row
   FROM {confusions}
 ),
 answers AS (
@@ -33,7 +38,8 @@ answers AS (
     sum(num_correct) AS num_correct,
     CAST(sum(CAST(share AS DECIMAL(18, 15))) AS DOUBLE) AS shares,
     sum(CAST(share * share AS DECIMAL(18, 15))) AS squares,
-    sum(CAST(IF(label = answer, share, 0D) AS DECIMAL(18, 15))) AS diagonal
+    sum(CAST(IF(label = answer, share, 0D) AS DECIMAL(18, 15))) AS diagonal,
+    sum(CAST(share * part_of_row AS DECIMAL(18, 15))) AS parts_of_rows
   FROM cells
   GROUP BY
     project_id,
@@ -72,34 +78,29 @@ workers AS (
     ) AS count_logs,
     CAST(sum(squares) AS DOUBLE) AS squares,
     CAST(sum(CAST(shares * shares AS DECIMAL(28, 12))) AS DOUBLE) AS column_squares,
-    CAST(sum(diagonal) AS DOUBLE) AS diagonal
+    CAST(sum(diagonal) AS DOUBLE) AS diagonal,
+    CAST(sum(parts_of_rows) AS DOUBLE) AS parts_of_rows,
+    1 - sum(num_labelled * num_labelled) / nullif(sum(num_labelled) * sum(num_labelled), 0)
+      AS dispersion
   FROM answers
   GROUP BY
     project_id,
     worker_id
 ),
-projects AS (
-  SELECT
-    project_id,
-    sum(num_agreeing) / nullif(sum(num_labelled), 0) AS agreement
-  FROM workers
-  GROUP BY
-    project_id
-),
-scored AS (
+measured AS (
   SELECT
     workers.*,
     matrices.num_labels,
     matrices.confusion,
-    workers.top.answer AS top_answer,
-    -workers.top.most_first / workers.num_annotations AS top_answer_share,
-    aggregate(
-      filter(matrices.confusion, cell -> cell.label = workers.top.answer),
-      0L,
-      (sum, cell) -> sum - cell.most_first
-    ) / nullif(workers.num_labelled, 0) AS top_answer_label_share,
-    (workers.num_agreeing + {prior} * projects.agreement) / (workers.num_labelled + {prior})
-      AS agreement_shrunk,
+    IF(
+      matrices.num_labels >= 2, dispersion * parts_of_rows / matrices.num_labels, NULL
+    ) AS spam_score_by_chance,
+    IF(
+      matrices.num_labels >= 2,
+      parts_of_rows / matrices.num_labels
+        * sqrt(2 * dispersion * (1 - dispersion) / matrices.num_labels),
+      NULL
+    ) AS spam_deviation,
     IF(
       matrices.num_labels >= 2,
       greatest(
@@ -113,8 +114,35 @@ scored AS (
   JOIN matrices
     ON workers.project_id = matrices.project_id
     AND workers.worker_id = matrices.worker_id
+),
+projects AS (
+  SELECT
+    project_id,
+    sum(num_agreeing) / nullif(sum(num_labelled), 0) AS agreement,
+    CAST(
+      sum(CAST(num_labelled * (spam_score - spam_score_by_chance) AS DECIMAL(28, 12))) AS DOUBLE
+    ) / nullif(sum(num_labelled) FILTER (WHERE spam_score IS NOT NULL), 0) AS spam_excess
+  FROM measured
+  GROUP BY
+    project_id
+),
+scored AS (
+  SELECT
+    measured.*,
+    measured.top.answer AS top_answer,
+    -measured.top.most_first / measured.num_annotations AS top_answer_share,
+    aggregate(
+      filter(measured.confusion, cell -> cell.label = measured.top.answer),
+      0L,
+      (sum, cell) -> sum - cell.most_first
+    ) / nullif(measured.num_labelled, 0) AS top_answer_label_share,
+    (measured.num_agreeing + {prior} * projects.agreement) / (measured.num_labelled + {prior})
+      AS agreement_shrunk,
+    -- The project's workers are the measure: some projects are harder than others.
+    greatest(0.4D * projects.spam_excess, 0.04D) AS spam_limit
+  FROM measured
   JOIN projects
-    ON workers.project_id = projects.project_id
+    ON measured.project_id = projects.project_id
 )
 SELECT
   scored.project_id,
@@ -130,6 +158,7 @@ SELECT
   scored.num_correct / nullif(scored.num_gold, 0) AS accuracy,
   scored.num_labels,
   scored.spam_score,
+  scored.spam_score_by_chance,
   scored.diagonal / nullif(scored.num_labels, 0) AS confusion_trace,
   transform(
     slice(scored.confusion, 1, {max_cells}),
@@ -143,8 +172,10 @@ SELECT
   scored.top_answer_label_share,
   scored.num_rare_errors,
   coalesce(shared_errors.num_shared_errors, 0) AS num_shared_errors,
-  coalesce(shared_errors.num_shared_errors, 0) / nullif(scored.num_rare_errors, 0)
+  shared_errors.num_common_errors,
+  shared_errors.num_shared_errors / nullif(shared_errors.num_common_errors, 0)
     AS shared_error_share,
+  shared_errors.chance_units / {unit} AS num_shared_by_chance,
   shared_errors.most_alike_worker_id,
   coalesce(speeds.num_intervals, 0) AS num_intervals,
   speeds.median_seconds,
@@ -156,11 +187,15 @@ SELECT
     false
   ) AS is_constant_suspect,
   coalesce(
-    scored.num_labelled >= {few} AND scored.spam_score < 0.1D, false
+    scored.num_labelled >= {few}
+    AND scored.spam_score - scored.spam_score_by_chance + 1.5D * scored.spam_deviation
+      < scored.spam_limit,
+    false
   ) AS is_spam_suspect,
   coalesce(
-    shared_errors.num_shared_errors >= 5
-    AND shared_errors.num_shared_errors >= 0.5D * scored.num_rare_errors,
+    shared_errors.num_shared_errors >= 0.6D * shared_errors.num_common_errors
+    AND shared_errors.num_shared_errors - shared_errors.chance_units / {unit}
+      >= 4 * sqrt(shared_errors.variance_units / {unit}),
     false
   ) AS is_copy_suspect
 FROM scored

@@ -14,7 +14,13 @@ from pyspark.sql import DataFrame
 from jobs.sql import run_sql
 from jobs.steps.lineage import cut_lineage
 
-__all__ = ["add_spam_scores", "measure_quality", "previous_quality"]
+__all__ = [
+    "add_spam_scores",
+    "count_confusions",
+    "measure_quality",
+    "measure_workers",
+    "previous_quality",
+]
 
 # Sums of shares are sums of whole multiples of 1 / _UNIT, as the sum of doubles depends on their
 # order. A multiple of 1 to 16, so that shares of few answers are exact; up to 1e10 shares fit.
@@ -23,6 +29,7 @@ _UNIT = 720_720_000
 _FEW = 10  # workers with fewer answers are never suspects
 _PRIOR = 10  # answers like the project's that are added to a worker's for agreement_shrunk
 _MAX_ALIKE = 5  # workers with the same wrong answer to a task, among whom copying is looked for
+_FEWEST_SHARED = 5  # errors shared with one worker, below which nobody is suspected to copy
 _MAX_SECONDS = 3600  # a longer interval between two answers is a pause
 _MAX_CELLS = 1000  # of a confusion matrix in a column
 _MAX_LABELS = 1000  # with their shares in a column
@@ -56,9 +63,7 @@ def measure_quality(
     votes = run_sql("quality_votes", annotations=annotations.repartition("project_id", "task_id"))
     tasks = _computed(run_sql("quality_tasks", of_reference, votes=votes, labels=labels, gold=gold))
     answers = _computed(run_sql("quality_answers", annotations=annotations, tasks=tasks))
-    confusions = _computed(
-        run_sql("quality_confusions", {**unit, "max_alike": _MAX_ALIKE}, answers=answers)
-    )
+    confusions = _computed(count_confusions(answers))
     probabilities = _computed(run_sql("quality_probabilities", unit, labels=labels))
     told = {"with_gold": ",".join(with_gold)}
     judged = _computed(run_sql("quality_judged", told, labels=labels, gold=gold))
@@ -83,12 +88,48 @@ def measure_quality(
             previous=previous,
         ),
         "method_quality": methods,
-        "worker_quality": _workers(annotations, answers, confusions, reference),
+        "worker_quality": measure_workers(annotations, answers, confusions, reference=reference),
         "task_quality": run_sql("quality_task_findings", of_reference, tasks=tasks),
         "label_thresholds": run_sql(
             "quality_thresholds", probabilities=probabilities, judged=judged
         ),
     }
+
+
+def count_confusions(answers: DataFrame) -> DataFrame:
+    """Return the cells of confusion matrices; grain: project_id, worker_id, label, answer.
+
+    answers: of quality_answers.sql.
+    """
+    values = {"unit": _UNIT, "max_alike": _MAX_ALIKE}
+    return run_sql("quality_confusions", values, answers=answers)
+
+
+def measure_workers(
+    annotations: DataFrame, answers: DataFrame, confusions: DataFrame, *, reference: str
+) -> DataFrame:
+    """Return worker_quality without the run's own columns; grain: project_id, worker_id.
+
+    annotations: as in measure_quality, for the times of answers; answers: of quality_answers.sql;
+    confusions: of count_confusions.
+    """
+    return run_sql(
+        "quality_workers",
+        {
+            "reference": reference,
+            "unit": _UNIT,
+            "prior": _PRIOR,
+            "few": _FEW,
+            "max_cells": _MAX_CELLS,
+        },
+        confusions=confusions,
+        shared_errors=run_sql(
+            "quality_shared_errors",
+            {"max_alike": _MAX_ALIKE, "fewest": _FEWEST_SHARED, "unit": _UNIT},
+            answers=answers,
+        ),
+        speeds=run_sql("quality_speed", {"max_seconds": _MAX_SECONDS}, annotations=annotations),
+    )
 
 
 def add_spam_scores(workers: DataFrame, worker_quality: DataFrame) -> DataFrame:
@@ -117,24 +158,6 @@ def _pairs(answers: DataFrame, confusions: DataFrame) -> DataFrame:
         "min_shared": _MIN_SHARED,
     }
     return run_sql("quality_pair_kappa", limits, answers=answers, confusions=confusions)
-
-
-def _workers(
-    annotations: DataFrame, answers: DataFrame, confusions: DataFrame, reference: str
-) -> DataFrame:
-    return run_sql(
-        "quality_workers",
-        {
-            "reference": reference,
-            "unit": _UNIT,
-            "prior": _PRIOR,
-            "few": _FEW,
-            "max_cells": _MAX_CELLS,
-        },
-        confusions=confusions,
-        shared_errors=run_sql("quality_shared_errors", {"max_alike": _MAX_ALIKE}, answers=answers),
-        speeds=run_sql("quality_speed", {"max_seconds": _MAX_SECONDS}, annotations=annotations),
-    )
 
 
 def _computed(frame: DataFrame) -> DataFrame:

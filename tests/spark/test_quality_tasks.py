@@ -165,10 +165,18 @@ def test_shared_errors_find_who_makes_the_same_mistakes(spark: SparkSession) -> 
     ]
     found = run_sql(
         "quality_shared_errors",
-        {"max_alike": 3},
+        {"max_alike": 3, "fewest": 2, "unit": 9000},
         answers=spark.createDataFrame(rows, JUDGED_ANSWERS),
     )
-    same(found, ("p", "0", "1", 2), ("p", "1", "0", 2), ("p", "2", "0", 1))
+    # Of the other three workers one gave the same answer to t1, and two to t2.
+    common = (2, 3000 + 6000, 2000 + 2000)
+    nothing = (None, None, None)  # too few
+    same(
+        found,
+        ("p", "0", "1", 2, *common),
+        ("p", "1", "0", 2, *common),
+        ("p", "2", "0", 1, *nothing),
+    )
 
 
 def test_speed_is_the_median_interval_without_pauses(spark: SparkSession) -> None:
@@ -186,15 +194,21 @@ def test_speed_is_the_median_interval_without_pauses(spark: SparkSession) -> Non
 
 
 def workers(spark: SparkSession, *cells: tuple[object, ...]) -> dict[str, Row]:
-    """quality_workers.sql over confusions; worker w shares 6 errors with x, and is timed."""
+    """quality_workers.sql over confusions; "copy" shares 6 of 8 errors with x, and is timed; others
+    share as many of more, as few as by chance, or too few."""
     found = run_sql(
         "quality_workers",
         {"reference": "m", "unit": 720, "prior": 10, "few": 10, "max_cells": 2},
         confusions=spark.createDataFrame(list(cells), CONFUSIONS),
         shared_errors=spark.createDataFrame(
-            [("p", "copy", "x", 6)],
-            "project_id string, worker_id string, most_alike_worker_id string, "
-            "num_shared_errors bigint",
+            [
+                ("p", "copy", "x", 6, 8, 720, 720),  # 6 where 1 is expected, with a deviation of 1
+                ("p", "fair", "x", 6, 12, 720, 720),
+                ("p", "random", "x", 6, 8, 2160, 720),  # 3 more than expected
+                ("p", "good", "x", 1, None, None, None),
+            ],
+            "project_id string, worker_id string, most_alike_worker_id string, num_shared_errors "
+            "bigint, num_common_errors bigint, chance_units bigint, variance_units bigint",
         ),
         speeds=spark.createDataFrame(
             [("p", "copy", 9, 2.5)],
@@ -232,6 +246,10 @@ def test_workers_are_scored_by_their_confusion_matrix(spark: SparkSession) -> No
     )
     # Half the squared distance of the two rows: (0.8, 0.2) and (0.4, 0.6).
     spam = {"good": 1, "fair": 0.16, "random": 0, "constant": 0, "few": 0, "copy": 0}
+    # Two rows of ten answers, drawn with 0.6 and 0.4: 0.48 / 10.
+    by_chance = {"good": 0.05, "fair": 0.048, "random": 0.05, "constant": 0, "copy": 0}
+    for worker, score in by_chance.items():
+        assert found[worker]["spam_score_by_chance"] == pytest.approx(score, abs=1e-9)
     trace = {"good": 1, "fair": 0.7, "random": 0.5, "constant": 0.5, "simple": 1}
     for worker, score in spam.items():
         assert found[worker]["spam_score"] == pytest.approx(score, abs=1e-9)
@@ -257,9 +275,10 @@ def test_workers_are_scored_by_their_confusion_matrix(spark: SparkSession) -> No
     # The most frequent cells only.
     assert [tuple(c) for c in fair["confusion"]] == [("a", "a", 8), ("b", "b", 6)]
     copy = found["copy"]
-    assert (copy["num_rare_errors"], copy["shared_error_share"]) == (8, pytest.approx(0.75))
+    assert (copy["num_rare_errors"], copy["num_shared_by_chance"]) == (8, 1.0)
+    assert (copy["num_common_errors"], copy["shared_error_share"]) == (8, pytest.approx(0.75))
     assert (copy["most_alike_worker_id"], copy["median_seconds"]) == ("x", 2.5)
-    assert (fair["num_shared_errors"], fair["num_intervals"]) == (0, 0)
+    assert (found["mute"]["num_shared_errors"], fair["num_intervals"]) == (0, 0)
 
 
 def test_spam_score_of_many_options_equals_the_published_formula(spark: SparkSession) -> None:

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from crowdfm_core.config import JobConfig
 from crowdfm_core.errors import RunError
 from crowdfm_core.weights import load_weights
+from jobs.checkpoints import checkpoint_folder, checkpoints_in
 from jobs.inputs import input_fingerprint, input_version, read_rows
 from jobs.run_row import run_row
 from jobs.schemas import GOLD_TABLES, QUALITY_TABLES, TABLES
@@ -59,7 +60,8 @@ def run_nightly(
     with run.tables.marked_commits():
         run.prepare()
         try:
-            run.execute()
+            with checkpoints_in(spark, run.checkpoint_folder()):
+                run.execute()
         except Exception as error:
             run.fail(error)
             raise
@@ -107,6 +109,14 @@ class _Run:
                 names = _table_names(self.config)
                 self.tables.create(names)
                 self.summary.tables = {name: self.tables.name(name) for name in names}
+
+    def checkpoint_folder(self) -> str | None:
+        """Where frames are kept for the case that an executor is lost, if the run decides that."""
+        context = self.spark.sparkContext
+        output = None if self.dry_run else self.tables.folder
+        present = context.getCheckpointDir()
+        master = context.master or ""
+        return checkpoint_folder(master, output, self.summary.run_id, present=present)
 
     def execute(self) -> None:
         """Run all phases; in a dry run up to the components."""

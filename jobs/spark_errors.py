@@ -13,11 +13,22 @@ __all__ = ["SPARK_ERRORS", "reason_of"]
 SPARK_ERRORS = (PySparkException, Py4JJavaError)
 
 _MAX_CHARACTERS = 1_000
+_LOST_BLOCK = "Checkpoint block"  # is not found where the executor that held it is gone
+_LOST = (
+    "; an executor was lost with what only it held: run again, or set spark.conf: "
+    "{spark.checkpoint.dir: FOLDER} to a folder that all executors reach"
+)
 _TRACEBACK = "Traceback (most recent call last):\n"
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line what failed and, after a semicolon, the root cause if it is another."""
+    """Return in one line what failed and, after a semicolon, the root cause if it is another, or
+    what to set so that it does not fail."""
+    reason = _reason_of(error)
+    return reason + _LOST if _LOST_BLOCK in reason else reason
+
+
+def _reason_of(error: BaseException) -> str:
     if not isinstance(error, Py4JJavaError):
         return _first_line(str(error)) or type(error).__name__
     outer = root = error.java_exception

@@ -41,12 +41,19 @@ class Tables:
 
     def name(self, table: str) -> str:
         """Return how SQL names the table: delta.`path` or catalog.schema.table."""
-        if self._output.path is not None:
-            folder = self._output.path.rstrip("/")
-            if "://" not in folder and not folder.startswith("file:"):
-                folder = str(Path(folder).absolute())  # SQL takes no relative paths
-            return f"delta.`{folder.replace('`', '``')}/{table}`"
+        if self.folder is not None:
+            return f"delta.`{self.folder.replace('`', '``')}/{table}`"
         return f"{self._output.schema}.{table}"
+
+    @property
+    def folder(self) -> str | None:
+        """The folder of the tables, absolute and without a slash at its end; None in a catalog."""
+        if self._output.path is None:
+            return None
+        folder = self._output.path.rstrip("/")
+        if "://" in folder or folder.startswith("file:"):
+            return folder
+        return str(Path(folder).absolute())  # SQL takes no relative paths
 
     def create(self, names: Iterable[str]) -> None:
         """Create the named tables that are not there yet, and bring those of an earlier version up

@@ -14,8 +14,9 @@ def cut_lineage(
     """Compute a frame now, once, and forget how it was made.
 
     Plans that contain those before them would take longer to make than to run. Where a checkpoint
-    folder is set (spark.checkpoint.dir) it outlives executors; without one, a lost executor fails
-    the run, and `storage` is where the frame is kept (Spark's choice by default). keep_layout:
+    folder is set (spark.checkpoint.dir, or by jobs/checkpoints.py) it outlives executors; without
+    one, a lost executor fails the run, and `storage` is where the frame is kept (Spark's choice by
+    default). keep_layout:
     Spark is to know by which key the frame's partitions are made, as it does of plans that are not
     adapted while they run.
     """

@@ -38,6 +38,19 @@ def test_error_of_a_query_is_its_first_line(spark: SparkSession) -> None:
     assert "\n" not in reason
 
 
+def test_lost_checkpoint_says_what_to_set(spark: SparkSession) -> None:
+    context = spark.sparkContext
+    assert context._jvm is not None
+    before = set(context._jsc.getPersistentRDDs())
+    frame = spark.range(4).localCheckpoint()
+    blocks = context._jvm.org.apache.spark.SparkEnv.get().blockManager()
+    for number in set(context._jsc.getPersistentRDDs()) - before:
+        blocks.removeRdd(number)  # as if they had been another executor's
+    with pytest.raises(SPARK_ERRORS, match="Checkpoint block") as raised:
+        frame.count()
+    assert reason_of(raised.value).endswith("to a folder that all executors reach")
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

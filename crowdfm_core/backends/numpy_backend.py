@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from crowdfm_core.backends import attention_kernels, candidate_kernels, kernels
+from crowdfm_core.backends import candidate_kernels, form_kernels, kernels
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import IntArray, Side
 
@@ -71,7 +71,7 @@ class NumpyOps:
 
     def quadratic_forms(self, x: FloatArray, square: FloatArray, linear: FloatArray) -> FloatArray:
         """See `Operations.quadratic_forms`."""
-        forms: FloatArray = attention_kernels.quadratic_forms(x, square, linear)
+        forms: FloatArray = form_kernels.quadratic_forms(x, square, linear)
         return forms
 
     def pair_scores(self, z: FloatArray, tables: FloatArray, side: Side) -> FloatArray:

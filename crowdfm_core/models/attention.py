@@ -115,13 +115,13 @@ def merge_partials(left: Partials, right: Partials) -> Partials:
 
 
 @dataclass(frozen=True)
-class _ScoreParts:
-    """centre_table [K, H, D] and option_bias [K, H]: the options' parts of a score, with the
-    centre's state and alone; neighbour_bias [P, H] of the neighbours' pairs (n, o)."""
+class _OptionParts:
+    """The options' parts of a score: centre_table and neighbour_table [K, H, D], with the centre's
+    and the neighbour's state, and bias [K, H], alone."""
 
     centre_table: Array
-    option_bias: Array
-    neighbour_bias: Array
+    neighbour_table: Array
+    bias: Array
 
 
 @dataclass(frozen=True)
@@ -212,38 +212,42 @@ class AttentionModel:
     ) -> Partials:
         width = self.config.width
         queries = self.ops.rows_times(centre, self._sides[side].centre_neighbour[layer])
-        parts = self._score_parts(side, layer, neighbour, options, neighbours)
+        parts = self._option_parts(side, layer, options)
         log_sum, neighbour_sum, option_sum = self.ops.attention(
             queries.reshape(-1, self.config.heads, width),
             neighbour,
             options,
             self.ops.pair_scores(centre, parts.centre_table, centres)
-            + parts.option_bias[centres.pair_option],
-            parts.neighbour_bias,
+            + parts.bias[centres.pair_option],
+            self._neighbour_bias(side, layer, parts, neighbour, neighbours),
             centres,
             neighbours,
         )
         return Partials(log_sum, neighbour_sum, option_sum, self.ops.array(centres.degree))
 
-    def _score_parts(
-        self, side: str, layer: int, neighbour: Array, options: Array, neighbours: Side
-    ) -> _ScoreParts:
-        folded, heads, width = self._sides[side], self.config.heads, self.config.width
-
-        def per_head(x: Array, weight: Array) -> Array:
-            return self.ops.rows_times(x, weight[layer]).reshape(-1, heads, width)
-
-        def bias(x: Array, square: Array, linear: Array) -> Array:
-            return self.ops.quadratic_forms(x, square[layer], linear[layer])
-
-        neighbour_bias = bias(neighbour, folded.neighbour_square, folded.neighbour_linear)
-        table = per_head(options, folded.neighbour_option)
-        return _ScoreParts(
-            centre_table=per_head(options, folded.centre_option),
-            option_bias=bias(options, folded.option_square, folded.option_linear),
-            neighbour_bias=self.ops.pair_scores(neighbour, table, neighbours)
-            + neighbour_bias[neighbours.pair_centre],
+    def _option_parts(self, side: str, layer: int, options: Array) -> _OptionParts:
+        folded = self._sides[side]
+        shape = (-1, self.config.heads, self.config.width)
+        square, linear = folded.option_square[layer], folded.option_linear[layer]
+        return _OptionParts(
+            self.ops.rows_times(options, folded.centre_option[layer]).reshape(shape),
+            self.ops.rows_times(options, folded.neighbour_option[layer]).reshape(shape),
+            self.ops.quadratic_forms(options, square, linear),
         )
+
+    def _own_bias(self, side: str, layer: int, neighbour: Array) -> Array:
+        """What the neighbours' states alone add to a score, [N, H]."""
+        folded = self._sides[side]
+        square, linear = folded.neighbour_square[layer], folded.neighbour_linear[layer]
+        return self.ops.quadratic_forms(neighbour, square, linear)
+
+    def _neighbour_bias(
+        self, side: str, layer: int, parts: _OptionParts, neighbour: Array, neighbours: Side
+    ) -> Array:
+        """What the neighbours' states add to a score, alone and with the option, [P, H]."""
+        own = self._own_bias(side, layer, neighbour)
+        with_option = self.ops.pair_scores(neighbour, parts.neighbour_table, neighbours)
+        return with_option + own[neighbours.pair_centre]
 
     def _update(self, side: str, layer: int, centre: Array, partials: Partials) -> Array:
         folded, times = self._sides[side], self.ops.rows_times

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
@@ -71,9 +72,11 @@ def test_encode_equals_the_equations_written_out(
 @BOTH
 def test_encode_with_shuffled_rows_is_equal_to_the_last_bit(kind: type[AttentionModel]) -> None:
     config = AttentionConfig(width=6, layers=3, heads=2)
-    model = kind(config, random_tensors(config, 1), NumpyOps(np.float32))
+    ops = NumpyOps(np.float32)
+    tensors = {name: ops.array(value) for name, value in random_tensors(config, 1).items()}
+    model = kind(config, tensors, ops)
     task, worker, option = random_annotations(2)
-    options = NumpyOps().array(np.random.default_rng(3).standard_normal((OPTIONS, 6)))
+    options = ops.array(np.random.default_rng(3).standard_normal((OPTIONS, 6)))
     shuffle = np.random.default_rng(4).permutation(len(task))
     one = model.encode(graph_of(task, worker, option), options)
     other = model.encode(graph_of(task[shuffle], worker[shuffle], option[shuffle]), options)
@@ -81,10 +84,13 @@ def test_encode_with_shuffled_rows_is_equal_to_the_last_bit(kind: type[Attention
     np.testing.assert_array_equal(one[1], other[1])
 
 
-def test_worker_partials_of_task_blocks_merge_to_those_of_the_whole() -> None:
+@BOTH
+def test_worker_partials_of_task_blocks_merge_to_those_of_the_whole(
+    kind: type[AttentionModel],
+) -> None:
     config = AttentionConfig(width=6, layers=1, heads=2)
     tensors = random_tensors(config, 1)
-    model = AttentionModel(config, tensors, NumpyOps(np.float64))
+    model = kind(config, tensors, NumpyOps(np.float64))
     task, worker, option = random_annotations(2)
     rng = np.random.default_rng(3)
     options, z_w, z_t = (rng.standard_normal((n, 6)) for n in (OPTIONS, WORKERS, TASKS))
@@ -97,6 +103,43 @@ def test_worker_partials_of_task_blocks_merge_to_those_of_the_whole() -> None:
     merged = merge_partials(merge_partials(parts[2], parts[0]), parts[1])
     for name in ("log_sum", "neighbour_sum", "option_sum", "degree"):
         np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), atol=1e-12)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(6, 5), (16, 4), (20, 1)])
+def test_compiled_sides_equal_those_on_whole_arrays(width: int, heads: int) -> None:
+    """Widths and heads that fill the vectors or not; pairs of more annotations than a tile."""
+    config = AttentionConfig(width=width, layers=1, heads=heads)
+    # Steep scores, so that the running maximum moves from tile to tile.
+    tensors = {name: 2 * value for name, value in random_tensors(config, 1).items()}
+    graph = graph_of(*random_annotations(2, size=4000))
+    rng = np.random.default_rng(3)
+    options, z_w, z_t = (rng.standard_normal((n, width)) for n in (OPTIONS, WORKERS, TASKS))
+    compiled, plain = (
+        kind(config, tensors, NumpyOps(np.float64))
+        for kind in (CompiledAttentionModel, AttentionModel)
+    )
+    partials = [m.worker_partials(0, graph, z_w, z_t, options) for m in (compiled, plain)]
+    for name in ("log_sum", "neighbour_sum", "option_sum", "degree"):
+        one, other = (getattr(of, name) for of in partials)
+        np.testing.assert_allclose(one, other, atol=1e-11, err_msg=name)
+    one, other = (m.update_tasks(0, graph, z_w, z_t, options) for m in (compiled, plain))
+    np.testing.assert_allclose(one, other, atol=1e-11)
+
+
+def test_encode_on_one_thread_is_equal_to_the_last_bit() -> None:
+    config, ops = AttentionConfig(width=6, layers=2, heads=2), NumpyOps()
+    tensors = {name: ops.array(value) for name, value in random_tensors(config, 1).items()}
+    model, graph = CompiledAttentionModel(config, tensors, ops), graph_of(*random_annotations(2))
+    options = ops.array(np.random.default_rng(3).standard_normal((OPTIONS, 6)))
+    threads = numba.get_num_threads()
+    many = model.encode(graph, options)
+    try:
+        numba.set_num_threads(1)
+        one = model.encode(graph, options)
+    finally:
+        numba.set_num_threads(threads)
+    for name, mine, other in zip(("workers", "tasks"), many, one, strict=True):
+        np.testing.assert_array_equal(mine, other, name)
 
 
 def test_gradients_of_the_loops_equal_those_of_segment_operations() -> None:

@@ -1,0 +1,315 @@
+"""Vectors of sixteen numbers for compiled loops, where the compiler would not find them itself.
+
+A `Vector` lives in registers: sixteen lanes of one floating type, in whatever the processor has
+(one register of AVX-512, two of AVX2, four of NEON). Arrays are read and written at offsets from
+their first element, so they must be contiguous, and no view of a row is ever made. Nothing is
+checked: a caller pads what it reads. `+`, `-` and `*` are lane by lane, and a product that is added
+may be fused.
+
+The attention loops hold four heads in the four lanes of a quad: lane 4 i + h is number i of head h.
+"""
+
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call,misc,import-untyped"
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, overload, register_model
+
+__all__ = [
+    "LANES",
+    "Vector",
+    "any_above",
+    "exp",
+    "inverse",
+    "load",
+    "load_quad",
+    "maximum",
+    "quad_max",
+    "quad_sum",
+    "splat",
+    "spread",
+    "store",
+    "store_quad",
+    "sum_lanes",
+]
+
+LANES = 16
+_QUAD = 4
+_FLAGS = ("contract",)
+
+# Its calls take what follows the typing context; numba's own annotation says otherwise.
+intrinsic: Any = numba_intrinsic
+
+
+class Vector(types.Type):
+    """Sixteen lanes of `dtype`."""
+
+    def __init__(self, dtype: types.Float) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Vector({dtype})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type) -> None:
+        lane = manager.lookup(fe_type.dtype).get_value_type()
+        super().__init__(manager, fe_type, ir.VectorType(lane, LANES))
+
+
+def _pointer(context, builder, signature, args, lanes):
+    """Address of `lanes` elements as that of one vector, and the size of an element; the first two
+    arguments are an array and the place of the first element."""
+    array_type = signature.args[0]
+    if array_type.layout != "C":
+        raise TypingError(f"expected a contiguous array, got {array_type}")
+    data = context.make_array(array_type)(context, builder, args[0]).data
+    first = builder.gep(data, [args[1]])
+    lane = context.get_value_type(array_type.dtype)
+    size = context.get_abi_sizeof(lane)
+    return builder.bitcast(first, ir.VectorType(lane, lanes).as_pointer()), size
+
+
+def _shuffle(builder, vector, lanes):
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+    return builder.shuffle_vector(vector, vector, mask)
+
+
+@intrinsic
+def load(typing, array, at):
+    """Read lanes from array.flat[at : at + 16]."""
+
+    def code(context, builder, signature, args):
+        address, size = _pointer(context, builder, signature, args, LANES)
+        return builder.load(address, align=size)
+
+    return Vector(array.dtype)(array, types.intp), code
+
+
+@intrinsic
+def load_quad(typing, array, at):
+    """Read array.flat[at : at + 4] into every quad."""
+
+    def code(context, builder, signature, args):
+        address, size = _pointer(context, builder, signature, args, _QUAD)
+        return _shuffle(builder, builder.load(address, align=size), [0, 1, 2, 3] * 4)
+
+    return Vector(array.dtype)(array, types.intp), code
+
+
+@intrinsic
+def store(typing, array, at, vector):
+    """Write all lanes to array.flat[at : at + 16]."""
+
+    def code(context, builder, signature, args):
+        address, size = _pointer(context, builder, signature, args, LANES)
+        builder.store(args[2], address, align=size)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, Vector(array.dtype)), code
+
+
+@intrinsic
+def store_quad(typing, array, at, vector):
+    """Write the first quad to array.flat[at : at + 4]."""
+
+    def code(context, builder, signature, args):
+        address, size = _pointer(context, builder, signature, args, _QUAD)
+        builder.store(_shuffle(builder, args[2], [0, 1, 2, 3]), address, align=size)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, Vector(array.dtype)), code
+
+
+@intrinsic
+def splat(typing, number):
+    """Write one number to all lanes."""
+
+    def code(context, builder, signature, args):
+        undefined = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
+        single = builder.insert_element(undefined, args[0], cgutils.int32_t(0))
+        return _shuffle(builder, single, [0] * LANES)
+
+    return Vector(number)(number), code
+
+
+@intrinsic
+def spread(typing, vector, part):
+    """Copy lanes 4 part ... 4 part + 3 to a quad each; `part` is a literal."""
+    if not isinstance(part, types.IntegerLiteral):
+        return None
+    lanes = [_QUAD * part.literal_value + lane // _QUAD for lane in range(LANES)]
+
+    def code(context, builder, signature, args):
+        return _shuffle(builder, args[0], lanes)
+
+    return vector(vector, part), code
+
+
+def _larger(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def _over_quads(combine):
+    """An intrinsic that combines the four quads; the result stands in all of them."""
+
+    def typed(typing, vector):
+        def code(context, builder, signature, args):
+            (out,) = args
+            for step in (8, 4):
+                rotated = [(lane + step) % LANES for lane in range(LANES)]
+                out = combine(builder, out, _shuffle(builder, out, rotated))
+            return out
+
+        return vector(vector), code
+
+    return typed
+
+
+def _lanewise(combine):
+    def typed(typing, a, b):
+        def code(context, builder, signature, args):
+            return combine(builder, *args)
+
+        return a(a, b), code
+
+    return typed
+
+
+def _sum(builder, a, b):
+    return builder.fadd(a, b, flags=_FLAGS)
+
+
+def _difference(builder, a, b):
+    return builder.fsub(a, b, flags=_FLAGS)
+
+
+def _product(builder, a, b):
+    return builder.fmul(a, b, flags=_FLAGS)
+
+
+quad_sum = intrinsic(_over_quads(_sum))
+quad_max = intrinsic(_over_quads(_larger))
+maximum = intrinsic(_lanewise(_larger))
+_add = intrinsic(_lanewise(_sum))
+_subtract = intrinsic(_lanewise(_difference))
+_multiply = intrinsic(_lanewise(_product))
+
+
+@overload(operator.add)
+def _overload_add(a, b):
+    if isinstance(a, Vector) and a == b:
+        return lambda a, b: _add(a, b)
+    return None
+
+
+@overload(operator.sub)
+def _overload_sub(a, b):
+    if isinstance(a, Vector) and a == b:
+        return lambda a, b: _subtract(a, b)
+    return None
+
+
+@overload(operator.mul)
+def _overload_mul(a, b):
+    if isinstance(a, Vector) and a == b:
+        return lambda a, b: _multiply(a, b)
+    return None
+
+
+@intrinsic
+def inverse(typing, vector):
+    """One divided by every lane."""
+
+    def code(context, builder, signature, args):
+        one = ir.Constant(args[0].type, [1.0] * LANES)
+        return builder.fdiv(one, args[0], flags=_FLAGS)
+
+    return vector(vector), code
+
+
+@intrinsic
+def any_above(typing, a, b):
+    """Whether a lane of a is larger than that of b."""
+
+    def code(context, builder, signature, args):
+        bits = builder.bitcast(builder.fcmp_ordered(">", *args), ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(a, b), code
+
+
+@intrinsic
+def sum_lanes(typing, vector):
+    """Return the sum of all lanes, in a fixed order."""
+
+    def code(context, builder, signature, args):
+        (out,) = args
+        for step in (8, 4, 2, 1):
+            rotated = [(lane + step) % LANES for lane in range(LANES)]
+            out = _sum(builder, out, _shuffle(builder, out, rotated))
+        return builder.extract_element(out, cgutils.int32_t(0))
+
+    return vector.dtype(vector), code
+
+
+@intrinsic
+def exp(typing, vector):
+    """Exponential of lanes that are at most 0: relative error below 2e-7 in float32 and 1e-15 in
+    float64; 0 where the result would not be a normal number.
+
+    2^k times the Taylor series at the rest, which is at most log(2) / 2 away from 0.
+    """
+    # Degree of the series, bits of the mantissa, bias of the exponent, and log(2) in two parts, of
+    # which the first has so few digits that its product with k is exact.
+    degree, mantissa, bias, high = {
+        types.float32: (7, 23, 127, 0.693359375),
+        types.float64: (13, 52, 1023, float.fromhex("0x1.62e42fee00000p-1")),
+    }[vector.dtype]
+    low = math.log(2) - high if vector.dtype == types.float32 else 1.90821492927058770002e-10
+    lowest = (2 - bias) * math.log(2)
+
+    def code(context, builder, signature, args):
+        (x,) = args
+        kind = x.type
+        whole = ir.VectorType(ir.IntType({23: 32, 52: 64}[mantissa]), LANES)
+
+        def all_lanes(value):
+            return ir.Constant(kind, [value] * LANES)
+
+        def times_plus(a, b, c):
+            return _sum(builder, _product(builder, a, b), c)
+
+        least = all_lanes(_rounded(lowest, mantissa))
+        bounded = _larger(builder, x, least)
+        # Not above 0, so that cutting off after subtracting a half rounds to the nearest.
+        scaled = times_plus(
+            bounded, all_lanes(_rounded(1 / math.log(2), mantissa)), all_lanes(-0.5)
+        )
+        k = builder.fptosi(scaled, whole)
+        k_float = builder.sitofp(k, kind)
+        rest = times_plus(k_float, all_lanes(-high), x)
+        rest = times_plus(k_float, all_lanes(_rounded(-low, mantissa)), rest)
+        series = all_lanes(_rounded(1 / math.factorial(degree), mantissa))
+        for n in range(degree - 1, -1, -1):
+            series = times_plus(series, rest, all_lanes(_rounded(1 / math.factorial(n), mantissa)))
+        biased = builder.add(k, ir.Constant(whole, [bias] * LANES))
+        power = builder.shl(biased, ir.Constant(whole, [mantissa] * LANES))
+        value = _product(builder, series, builder.bitcast(power, kind))
+        below = builder.fcmp_ordered("<", x, least)
+        return builder.select(below, all_lanes(0.0), value)
+
+    return vector(vector), code
+
+
+def _rounded(value: float, mantissa: int) -> float:
+    """Return the value as the nearest number of the type with so many bits of mantissa."""
+    return float(np.float32(value)) if mantissa == 23 else value

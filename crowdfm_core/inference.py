@@ -16,16 +16,26 @@ from crowdfm_core.backends.attention_numpy import CompiledAttentionModel
 from crowdfm_core.backends.label_kernels import label_candidates, label_tasks
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
+from crowdfm_core.calibration import calibrate
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models.attention import AttentionConfig, AttentionModel
-from crowdfm_core.models.operations import Operations
+from crowdfm_core.models.operations import Array, Operations
 from crowdfm_core.models.unrolled import UnrolledConfig, UnrolledModel
 from crowdfm_core.options import option_vectors
 from crowdfm_core.read_outs import read_out
 from crowdfm_core.weights import FrozenWeights
 
-__all__ = ["Inference", "LabelledTasks", "label_posterior", "make_inference"]
+__all__ = [
+    "EmbeddedTasks",
+    "Inference",
+    "LabelledTasks",
+    "draw_options",
+    "embed_draw",
+    "label_draws",
+    "label_posterior",
+    "make_inference",
+]
 
 Floats = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int32]
@@ -95,65 +105,97 @@ class _Attention:
         draws = [
             self._embed(graph, project_ids, num_options, draw) for draw in range(self.num_draws)
         ]
-        per_task = graph.task_option_end - graph.task_option_start
-        top_offsets = _offsets(np.minimum(per_task, self.max_probabilities))
-        label, runner_up, p, runner_up_p, entropy, top, top_p, own = label_tasks(
-            np.stack([draw.task_part for draw in draws]),
-            np.stack([draw.option_part for draw in draws]),
-            self.weights.tensors["classifier.output.weight"],
-            self.weights.tensors["classifier.output.bias"],
-            graph.task_option_start,
-            graph.task_option_end,
-            graph.tasks.pair_start,
-            graph.tasks.pair_option,
-            graph.tasks.entry_start,
-            top_offsets,
-        )
-        ability = np.mean([draw.ability for draw in draws], axis=0)
-        difficulty = np.mean([draw.difficulty for draw in draws], axis=0)
-        return LabelledTasks(
-            label,
-            runner_up,
-            p,
-            runner_up_p,
-            entropy,
-            top_offsets,
-            top,
-            top_p,
-            own,
-            ability,
-            difficulty,
+        return label_draws(
+            self.weights,
+            graph,
+            draws,
+            ability=np.mean([draw.ability for draw in draws], axis=0),
+            max_probabilities=self.max_probabilities,
         )
 
     def _embed(
-        self,
-        graph: AnnotationGraph,
-        project_ids: Sequence[str],
-        num_options: IntArray,
-        draw: int,
-    ) -> _Embedded:
-        width, sha256 = self.model.config.width, self.weights.sha256
-        drawn = [
-            option_vectors(sha256, project, draw, int(count), width)
-            for project, count in zip(project_ids, num_options, strict=True)
-        ]
-        options = self.ops.array(np.concatenate(drawn))
+        self, graph: AnnotationGraph, project_ids: Sequence[str], num_options: IntArray, draw: int
+    ) -> EmbeddedTasks:
+        options = draw_options(self.model, self.weights, project_ids, num_options, draw)
         workers, tasks = self.model.encode(graph, options)
-        task_part, option_part = self.model.classifier_parts(tasks, options)
-        return _Embedded(
-            task_part=_on_host(task_part),
-            option_part=_on_host(option_part),
-            ability=read_out(self.weights.heads, "ability", _on_host(workers)),
-            difficulty=read_out(self.weights.heads, "difficulty", _on_host(tasks)),
-        )
+        ability = read_out(self.weights.heads, "ability", _on_host(workers))
+        return embed_draw(self.model, self.weights, tasks, options, ability=ability)
+
+
+def draw_options(
+    model: AttentionModel,
+    weights: FrozenWeights,
+    project_ids: Sequence[str],
+    num_options: IntArray,
+    draw: int,
+) -> Array:
+    """Vectors of all option rows of some projects, [K, D]; the same wherever they are drawn."""
+    drawn = [
+        option_vectors(weights.sha256, project, draw, int(count), model.config.width)
+        for project, count in zip(project_ids, num_options, strict=True)
+    ]
+    return model.ops.array(np.concatenate(drawn))
+
+
+def embed_draw(
+    model: AttentionModel, weights: FrozenWeights, tasks: Array, options: Array, *, ability: Floats
+) -> EmbeddedTasks:
+    """What labels and difficulty are read from, given the last states of the tasks [T, D]."""
+    task_part, option_part = model.classifier_parts(tasks, options)
+    return EmbeddedTasks(
+        task_part=_on_host(task_part),
+        option_part=_on_host(option_part),
+        ability=ability,
+        difficulty=read_out(weights.heads, "difficulty", _on_host(tasks)),
+    )
 
 
 @dataclass(frozen=True)
-class _Embedded:
+class EmbeddedTasks:
+    """What one draw of option vectors says of tasks, and of workers."""
+
     task_part: npt.NDArray[Any]  # [T, F]
     option_part: npt.NDArray[Any]  # [K, F]
     ability: Floats  # [W]
     difficulty: Floats  # [T]
+
+
+def label_draws(
+    weights: FrozenWeights,
+    graph: AnnotationGraph,
+    draws: Sequence[EmbeddedTasks],
+    *,
+    ability: Floats,
+    max_probabilities: int,
+) -> LabelledTasks:
+    """Label the tasks of a graph by the mean probability over the draws."""
+    per_task = graph.task_option_end - graph.task_option_start
+    top_offsets = _offsets(np.minimum(per_task, max_probabilities))
+    label, runner_up, p, runner_up_p, entropy, top, top_p, own = label_tasks(
+        np.stack([draw.task_part for draw in draws]),
+        np.stack([draw.option_part for draw in draws]),
+        weights.tensors["classifier.output.weight"],
+        weights.tensors["classifier.output.bias"],
+        graph.task_option_start,
+        graph.task_option_end,
+        graph.tasks.pair_start,
+        graph.tasks.pair_option,
+        graph.tasks.entry_start,
+        top_offsets,
+    )
+    return LabelledTasks(
+        label,
+        runner_up,
+        p,
+        runner_up_p,
+        entropy,
+        top_offsets,
+        top,
+        top_p,
+        own,
+        ability,
+        difficulty=np.mean([draw.difficulty for draw in draws], axis=0),
+    )
 
 
 class _Unrolled:
@@ -171,7 +213,7 @@ class _Unrolled:
         outputs = self.model.run(layout)
         return label_posterior(
             layout,
-            _on_host(outputs.log_posterior)[:, 0],
+            calibrate(self.weights.heads, layout, _on_host(outputs.log_posterior)[:, 0]),
             ability=read_out(self.weights.heads, "ability", _on_host(outputs.workers)),
             difficulty=read_out(self.weights.heads, "difficulty", _on_host(outputs.tasks)),
             max_probabilities=self.max_probabilities,

@@ -1,4 +1,5 @@
-"""Heads on a frozen encoder: from an embedding to ability, difficulty, or factors of a pair.
+"""Heads on a frozen encoder: from an embedding to ability, difficulty, or factors of a pair; and
+from features of a component to how sure the model may be.
 
 A head is linear, or has one hidden layer: value = f(x) @ weight + bias with f(x) = x or
 relu(x @ hidden.weight + hidden.bias). Letters: N rows, D width of the embedding, F hidden width,
@@ -16,9 +17,12 @@ import numpy.typing as npt
 from crowdfm_core.backends.numpy_backend import NumpyOps
 
 __all__ = [
+    "CALIBRATION_FEATURES",
+    "CALIBRATION_HEAD",
     "PAIR_HEAD",
     "PREFIX",
     "Tensors",
+    "has_head",
     "has_pair_head",
     "head_shapes",
     "pair_head_shapes",
@@ -30,6 +34,8 @@ _CHUNK = 4096  # rows whose hidden layer stays in the processor's cache
 
 PREFIX = "heads."  # of the names of all tensors of heads
 PAIR_HEAD = "compatibility"  # see crowdfm_core/compatibility.py
+CALIBRATION_HEAD = "calibration"  # see crowdfm_core/calibration.py
+CALIBRATION_FEATURES = 5  # that it sees of a component
 
 Floats = npt.NDArray[np.float64]
 Tensors = Mapping[str, npt.NDArray[Any]]
@@ -40,7 +46,7 @@ def read_out(heads: Tensors, name: str, embeddings: npt.NDArray[Any]) -> Floats:
 
     A row's value does not depend on the other rows, to the last bit.
     """
-    if f"{PREFIX}{name}.weight" not in heads:
+    if not has_head(heads, name):
         return np.full(len(embeddings), np.nan)
     weight = heads[f"{PREFIX}{name}.weight"].astype(np.float64)
     value: Floats = np.empty(len(embeddings))
@@ -66,9 +72,9 @@ def head_shapes(
 
     width: of its embedding; outputs: R, or None for one value. Empty without the head.
     """
-    name = f"{PREFIX}{name}"
-    if f"{name}.weight" not in heads:
+    if not has_head(heads, name):
         return {}
+    name = f"{PREFIX}{name}"
     shapes: dict[str, tuple[int, ...]] = {}
     if f"{name}.hidden.bias" in heads:
         hidden = int(heads[f"{name}.hidden.bias"].size)
@@ -76,6 +82,11 @@ def head_shapes(
         width = hidden
     many = () if outputs is None else (outputs,)
     return {**shapes, f"{name}.weight": (width, *many), f"{name}.bias": many or (1,)}
+
+
+def has_head(heads: Tensors, name: str) -> bool:
+    """Whether there is a head of that name on single embeddings."""
+    return f"{PREFIX}{name}.weight" in heads
 
 
 def has_pair_head(heads: Tensors) -> bool:

@@ -22,7 +22,14 @@ from safetensors.numpy import load, save
 from crowdfm_core.errors import WeightsError
 from crowdfm_core.models import ARCHITECTURES, ModelConfig, architecture_of
 from crowdfm_core.models.attention import AttentionConfig
-from crowdfm_core.read_outs import PREFIX, head_shapes, pair_head_shapes
+from crowdfm_core.models.unrolled_config import UnrolledConfig
+from crowdfm_core.read_outs import (
+    CALIBRATION_FEATURES,
+    CALIBRATION_HEAD,
+    PREFIX,
+    head_shapes,
+    pair_head_shapes,
+)
 
 __all__ = [
     "FrozenWeights",
@@ -43,7 +50,8 @@ class FrozenWeights:
     """Tensors named as in the configuration's `tensor_shapes`, and where they come from.
 
     heads: tensors of the read-outs (crowdfm_core/read_outs.py) of ability and difficulty, on
-    embeddings of the configuration's `embedding_widths`, and of compatibility; or empty.
+    embeddings of the configuration's `embedding_widths`, of compatibility, and of calibration; or
+    empty.
     """
 
     config: ModelConfig
@@ -200,6 +208,8 @@ def _check_tensors(config: ModelConfig, tensors: Mapping[str, FloatArray], *, wh
     for head, width in config.embedding_widths().items():
         wanted |= head_shapes(tensors, head, width=width)
     wanted |= pair_head_shapes(tensors, config.embedding_widths())
+    if isinstance(config, UnrolledConfig):  # the only one that is calibrated
+        wanted |= head_shapes(tensors, CALIBRATION_HEAD, width=CALIBRATION_FEATURES)
     problems = [f"missing {name}" for name in sorted(set(wanted) - set(tensors))]
     problems += [f"unexpected {name}" for name in sorted(set(tensors) - set(wanted))]
     problems += [

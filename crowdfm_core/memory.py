@@ -15,6 +15,7 @@ from crowdfm_core.candidates import MAX_DENSE_OPTIONS, ComponentSizes
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models import ModelConfig
+from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 
 __all__ = [
@@ -54,13 +55,14 @@ def bytes_to_score(config: ModelConfig, graph: AnnotationGraph) -> int:
     """Estimate the peak of one forward pass beside the batch's own columns, in bytes."""
     annotations = graph.num_annotations
     if not isinstance(config, UnrolledConfig):
-        nodes = graph.num_tasks + graph.num_workers
-        return 200 * annotations + nodes * (16 * config.heads * config.width + 200)
+        return _attention_bytes(config, annotations, graph.num_tasks + graph.num_workers)
     return _unrolled_bytes(config, annotations, *count_states(graph))
 
 
-def bytes_of_sizes(config: UnrolledConfig, sizes: ComponentSizes) -> int:
+def bytes_of_sizes(config: ModelConfig, sizes: ComponentSizes) -> int:
     """Estimate the same from the sizes of one component: at most, as far as they tell."""
+    if not isinstance(config, UnrolledConfig):
+        return _attention_bytes(config, sizes.annotations, sizes.tasks + sizes.workers)
     is_tied = sizes.options > MAX_DENSE_OPTIONS
     candidates = sizes.annotations if is_tied else sizes.tasks * sizes.options
     return _unrolled_bytes(config, sizes.annotations, candidates, most_rows(sizes))
@@ -70,6 +72,10 @@ def most_rows(sizes: ComponentSizes) -> int:
     """Rows Q that a component has at most."""
     pairs = min(sizes.annotations, sizes.workers * sizes.options)
     return pairs * (2 if sizes.options > MAX_DENSE_OPTIONS else sizes.options)
+
+
+def _attention_bytes(config: AttentionConfig, annotations: int, nodes: int) -> int:
+    return 200 * annotations + nodes * (16 * config.heads * config.width + 200)
 
 
 def _unrolled_bytes(config: UnrolledConfig, annotations: int, candidates: int, rows: int) -> int:

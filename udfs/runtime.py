@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numba
 from pyspark import TaskContext
 
-from crowdfm_core.blocks.program import BlockProgram
+from crowdfm_core.blocks.program import BlockProgram, make_block_program
 from crowdfm_core.errors import WeightsError
 from crowdfm_core.scoring import Scorer
 from crowdfm_core.weights import FrozenWeights, load_weights
@@ -66,11 +66,13 @@ def scorer_for(
 
 
 @cache
-def block_program_for(weights: str, weights_sha256: str, max_probabilities: int) -> BlockProgram:
+def block_program_for(
+    weights: str, weights_sha256: str, num_draws: int, max_probabilities: int
+) -> BlockProgram:
     """Load a model for the parts of components once per Python worker; raises as `scorer_for`."""
     numba.set_num_threads(min(_task_cpus(), numba.get_num_threads()))
     loaded = _checked_weights(weights, weights_sha256)
-    return BlockProgram(loaded, max_probabilities=max_probabilities)
+    return make_block_program(loaded, num_draws=num_draws, max_probabilities=max_probabilities)
 
 
 def _checked_weights(weights: str, weights_sha256: str) -> FrozenWeights:

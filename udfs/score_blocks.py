@@ -12,8 +12,8 @@ from itertools import chain
 
 import pyarrow as pa
 
-from crowdfm_core.blocks.messages import Cut, Message, Part
-from crowdfm_core.blocks.program import BlockProgram, State, Superstep
+from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
+from crowdfm_core.blocks.program import BlockProgram, State
 from udfs.batch_tables import (
     OUTPUT_ROWS,
     DecodedBatch,
@@ -68,11 +68,14 @@ class FrozenModel:
 
     weights: str
     weights_sha256: str
+    num_draws: int
     max_probabilities: int
 
     def program(self) -> BlockProgram:
         """The model of this Python worker."""
-        return block_program_for(self.weights, self.weights_sha256, self.max_probabilities)
+        return block_program_for(
+            self.weights, self.weights_sha256, self.num_draws, self.max_probabilities
+        )
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def run_superstep(nodes: Nodes, model: FrozenModel, step: Superstep, number: int
             yield from batches
             return
         own, inbox = _opened(batches)
-        if own is None and step.name != "start":
+        if own is None and not part.is_shard:
             return  # a block without tasks, which others still write to
         state, sent = model.program().run(
             step, part, component.cut, None if own is None else own.state, inbox

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from crowdfm_core.candidates import ComponentSizes
 
-__all__ = ["Cut", "Keyed", "Message", "Part", "bodies", "sum_of", "total_at"]
+__all__ = ["Cut", "Keyed", "Message", "Part", "Superstep", "bodies", "sum_of", "total_at"]
 
 Body = TypeVar("Body")
 
@@ -26,6 +26,14 @@ class Part(NamedTuple):
 
     is_shard: bool
     number: int
+
+
+class Superstep(NamedTuple):
+    """What blocks or shards do at one time; layer is 0 where there is none."""
+
+    of_shards: bool
+    name: str
+    layer: int = 0
 
 
 @dataclass(frozen=True)

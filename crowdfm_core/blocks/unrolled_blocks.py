@@ -10,22 +10,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.blocks.messages import Cut, Keyed, Message, Part, bodies, sum_of, total_at
+from crowdfm_core.blocks.results import answer_messages
 from crowdfm_core.blocks.unrolled_messages import (
-    AnswerSums,
     GroupSums,
     Roster,
     RowFeatures,
     RowMessages,
     RowSums,
+    SurenessSums,
     TaskSpread,
     rows_of_pairs,
 )
+from crowdfm_core.blocks.workers import workers_by_shard
+from crowdfm_core.calibration import calibrate, sureness_sums
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import AnnotationGraph, IntArray
 from crowdfm_core.inference import LabelledTasks, label_posterior
@@ -93,10 +95,11 @@ def start_block(
     )
     check_memory(model.config, graph, batch.project_ids, max_bytes)
     layout = CandidateGraph.of(graph, part_of=cut.sizes)
-    shard = np.array([crc32(name.encode()) % cut.shards for name in worker_ids], np.int64)
-    pair_shard = shard[graph.workers.pair_centre]
-    pairs = [np.flatnonzero(pair_shard == s).astype(np.int32) for s in range(cut.shards)]
-    workers = [np.flatnonzero(shard == s).astype(np.int32) for s in range(cut.shards)]
+    workers = workers_by_shard(worker_ids, cut.shards)
+    pairs = [
+        np.flatnonzero(np.isin(graph.workers.pair_centre, here)).astype(np.int32)
+        for here in workers
+    ]
     state = BlockState(
         part,
         cut,
@@ -130,11 +133,18 @@ def update_block(
     if layer + 1 < model.config.layers:
         return state, _learn(model, layer + 1, state)
     sums = last_sums(model.ops, sizes, tasks.posterior)
-    return state, _share(model, state, sizes, sums.rows, sums.rows[:, :1], sums.groups)
+    sure = SurenessSums(sureness_sums(state.layout, tasks.log_posterior[:, 0]))
+    shared = _share(model, state, sizes, sums.rows, sums.rows[:, :1], sums.groups)
+    return state, [*shared, *_to_blocks(state, sure)]
 
 
 def tell_facts(
-    model: UnrolledModel, state: BlockState, inbox: Sequence[Message], *, max_probabilities: int
+    model: UnrolledModel,
+    heads: Tensors,
+    state: BlockState,
+    inbox: Sequence[Message],
+    *,
+    max_probabilities: int,
 ) -> tuple[BlockState, list[Message]]:
     """Label the tasks; send what that says of the workers, and how the tasks spread."""
     sizes = BatchSizes(state.layout, model.ops)
@@ -143,19 +153,20 @@ def tell_facts(
     features = _gathered(state, {s: body.rows for s, body in told.items()})
     facts = task_facts(model.ops, sizes, state.tasks, features, crowd)
     nothing = np.full(0, np.nan)
+    sums = sum_of([body.sums for body in bodies(inbox, SurenessSums).values()])
     labelled = label_posterior(
         state.layout,
-        state.tasks.log_posterior[:, 0],
+        calibrate(heads, state.layout, state.tasks.log_posterior[:, 0], sums=sums),
         ability=nothing,
         difficulty=nothing,
         max_probabilities=max_probabilities,
     )
     groups = _all_groups(state, inbox)
     state = replace(state, facts=facts, crowd=crowd, groups=groups, labelled=labelled)
-    by_worker = _answer_sums(state.layout.graph, labelled)
-    answers = [AnswerSums(by_worker[here]) for here in state.workers_of_shard]
+    graph = state.layout.graph
+    answers = answer_messages(state.part, graph, labelled, state.workers_of_shard)
     spread = TaskSpread(task_spread(model.ops, sizes, facts))
-    return state, [*_to_shards(state, answers), *_to_blocks(state, spread)]
+    return state, [*answers, *_to_blocks(state, spread)]
 
 
 def finish_block(
@@ -222,16 +233,3 @@ def _gathered(state: BlockState, of_shard: Mapping[int, Floats]) -> Floats:
 def _all_groups(state: BlockState, inbox: Sequence[Message]) -> Floats:
     parts = [body.groups for body in bodies(inbox, GroupSums).values()]
     return total_at(state.layout.option_of_group, parts, parts[0].values.dtype)
-
-
-def _answer_sums(graph: AnnotationGraph, labelled: LabelledTasks) -> npt.NDArray[np.float64]:
-    """Per worker, sums over the block's answers of probability and of agreement, [W, 2]."""
-    side = graph.tasks
-    size = np.diff(side.entry_start)
-    option = np.repeat(side.pair_option, size)
-    agrees = option == np.repeat(labelled.label[side.pair_centre], size)
-    sums = [
-        np.bincount(side.neighbour, values, graph.num_workers)
-        for values in (labelled.own_probability, agrees)
-    ]
-    return np.stack(sums, axis=1)

@@ -16,13 +16,13 @@ from crowdfm_core.blocks.messages import Keyed
 from crowdfm_core.graph import IntArray
 
 __all__ = [
-    "AnswerSums",
     "GroupSums",
     "PooledStates",
     "Roster",
     "RowFeatures",
     "RowMessages",
     "RowSums",
+    "SurenessSums",
     "TaskSpread",
     "WorkerSpread",
     "rows_of_pairs",
@@ -59,6 +59,13 @@ class GroupSums:
 
 
 @dataclass(frozen=True)
+class SurenessSums:
+    """From a block to every block: `sureness_sums` of its tasks."""
+
+    sums: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class PooledStates:
     """From a shard to every shard: `Pooled.states` of its rows, by place of the pooled."""
 
@@ -92,14 +99,6 @@ class WorkerSpread:
     """From a shard to every shard: `worker_spread` of its workers."""
 
     sums: Floats
-
-
-@dataclass(frozen=True)
-class AnswerSums:
-    """From a block to a shard: per shared worker, in the order of the roster, sums over its answers
-    of their probability and of agreement with the label, [., 2]."""
-
-    sums: npt.NDArray[np.float64]
 
 
 def rows_of_pairs(row_start: IntArray, pairs: IntArray) -> IntArray:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.blocks.messages import Cut, Keyed, Message, Part, bodies, sum_of, total_at
+from crowdfm_core.blocks.results import AnswerSums
 from crowdfm_core.blocks.unrolled_messages import (
-    AnswerSums,
     PooledStates,
     Roster,
     RowFeatures,
@@ -25,6 +25,7 @@ from crowdfm_core.blocks.unrolled_messages import (
     WorkerSpread,
     rows_of_pairs,
 )
+from crowdfm_core.blocks.workers import number_workers
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import AnnotationGraph, IntArray, Side
 from crowdfm_core.models.embeddings import (
@@ -71,12 +72,9 @@ def start_shard(
 ) -> tuple[ShardState, list[Message]]:
     """Lay out the workers that the blocks name, and send how their states begin."""
     rosters = bodies(inbox, Roster)
-    names = {name for roster in rosters.values() for name in roster.worker_ids}
-    place = {name: index for index, name in enumerate(sorted(names))}
-    workers = {
-        block: np.array([place[name] for name in roster.worker_ids], np.int32)
-        for block, roster in rosters.items()
-    }
+    worker_ids, workers = number_workers(
+        {block: roster.worker_ids for block, roster in rosters.items()}
+    )
     keys = {
         block: workers[block][roster.pair_worker].astype(np.int64) * cut.sizes.options
         + roster.pair_option
@@ -87,13 +85,13 @@ def start_shard(
     count = np.zeros(len(pairs), np.int64)
     for block, roster in rosters.items():
         count[of_block[block]] += roster.pair_count
-    graph = _without_tasks(pairs, count, len(place), cut.sizes.options)
+    graph = _without_tasks(pairs, count, len(worker_ids), cut.sizes.options)
     layout = CandidateGraph.of(graph, part_of=cut.sizes)
     rows_of_block = {block: rows_of_pairs(layout.row_start, own) for block, own in of_block.items()}
     sums, counts = _merged(layout, rows_of_block, inbox)
     rows = model.start_rows(BatchSizes(layout, model.ops))
     state = ShardState(
-        part, cut, list(place), layout, rows_of_block, workers, rows, sums=sums, counts=counts
+        part, cut, worker_ids, layout, rows_of_block, workers, rows, sums=sums, counts=counts
     )
     return state, _pool(model, 0, state)
 

@@ -13,7 +13,6 @@ from crowdfm_core.candidates import MAX_DENSE_OPTIONS, ComponentSizes
 from crowdfm_core.config import ScoringConfig
 from crowdfm_core.memory import bytes_of_sizes
 from crowdfm_core.models import ModelConfig
-from crowdfm_core.models.unrolled_config import UnrolledConfig
 from jobs.steps.scoring import arrange_batches
 from udfs.batch_tables import SCORE_SCHEMA
 from udfs.block_transport import PART_SCHEMA
@@ -46,7 +45,7 @@ def plan_blocks(
     components: their sizes; options: from index_options. Only components that might need it come
     to the driver.
     """
-    if scoring.max_annotations_per_block is None or not isinstance(model, UnrolledConfig):
+    if scoring.max_annotations_per_block is None:
         return None
     max_bytes = int(scoring.max_model_gib * 2**30)
     # No annotation takes more, whatever the component's shape.

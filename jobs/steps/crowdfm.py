@@ -72,7 +72,12 @@ def aggregate_with_crowdfm(
         profile=profile,
     )
     if plan is not None:
-        frozen = FrozenModel(config.model.weights, weights_sha256, config.output.max_probabilities)
+        frozen = FrozenModel(
+            config.model.weights,
+            weights_sha256,
+            config.model.num_draws,
+            config.output.max_probabilities,
+        )
         scores = scores.unionByName(
             score_in_blocks(annotations, options, plan, frozen, max_bytes=max_bytes)
         )

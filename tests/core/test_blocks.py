@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdfm_core.blocks.messages import Cut, Message, Part
-from crowdfm_core.blocks.program import BlockProgram, ScoredBlock, State
+from crowdfm_core.blocks.program import State, make_block_program
+from crowdfm_core.blocks.results import ScoredBlock
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, ScoredWorkers, Scorer
-from crowdfm_core.weights import load_weights
+from crowdfm_core.weights import FrozenWeights, load_weights
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,16 @@ def name(worker: int) -> str:
     return f"w{worker:06}"
 
 
-def run_in_parts(batch: AnnotationBatch, *, blocks: int, shards: int, seed: int = 0) -> InParts:
+def run_in_parts(
+    weights: FrozenWeights, batch: AnnotationBatch, *, blocks: int, shards: int, seed: int = 0
+) -> InParts:
     """Run all supersteps in this process; what is sent is pickled, as between processes."""
     num_tasks = len(batch.task_project)
     sizes = ComponentSizes(
         len(batch.task_index), num_tasks, batch.num_workers, int(batch.num_options[0])
     )
     cut = Cut(blocks, shards, sizes)
-    program = BlockProgram(WEIGHTS, max_probabilities=3)
+    program = make_block_program(weights, num_draws=2, max_probabilities=3)
     of_task = np.random.default_rng(seed).integers(0, blocks, num_tasks)
     tasks = {b: np.flatnonzero(of_task == b) for b in range(blocks) if (of_task == b).any()}
     states: dict[Part, State] = {}
@@ -83,24 +86,28 @@ def run_in_parts(batch: AnnotationBatch, *, blocks: int, shards: int, seed: int 
     def take(part: Part, state: State, sent: list[Message]) -> None:
         states[part] = pickle.loads(pickle.dumps(state))
         for message in pickle.loads(pickle.dumps(sent)):
-            waiting.setdefault(message.to, []).append(message)
+            inbox.setdefault(message.to, []).append(message)
 
-    waiting = inbox
     for b, here in tasks.items():
         part = Part(is_shard=False, number=b)
-        take(part, *program.start(part, cut, *block_of(batch, here)))
+        take(part, *program.start(part, cut, *block_of(batch, here), max_bytes=2**30))
     for step in program.supersteps():
         number = shards if step.of_shards else blocks
         acting = [Part(step.of_shards, index) for index in range(number)]
         read = {part: inbox.pop(part, []) for part in acting}
-        waiting = inbox
         for part in acting:
-            if part in states or step.name == "start":
+            if part in states or part.is_shard:
                 take(part, *program.run(step, part, cut, states.get(part), read[part]))
     return InParts(
-        {b: program.finish_block(states[Part(False, b)], inbox[Part(False, b)]) for b in tasks},
+        {
+            b: program.finish_block(states[Part(False, b)], inbox.get(Part(False, b), []))
+            for b in tasks
+        },
         tasks,
-        [program.finish_shard(states[Part(True, s)], inbox[Part(True, s)]) for s in range(shards)],
+        [
+            program.finish_shard(states[Part(True, s)], inbox.get(Part(True, s), []))
+            for s in range(shards)
+        ],
     )
 
 
@@ -132,22 +139,25 @@ def expect_equal(whole: ScoredBatch, parts: InParts, batch: AnnotationBatch) -> 
         np.testing.assert_allclose(values[order], getattr(whole, field), atol=tolerance)
 
 
-WEIGHTS = load_weights()
+WEIGHTS = {name: load_weights(name) for name in ("default", "attention")}
 
 
 @pytest.mark.parametrize(
     ("options", "blocks", "shards"),
     [(2, 1, 1), (5, 3, 2), (5, 4, 7), (40, 3, 2)],  # above 16 options projects are tied
 )
-def test_blocks_equal_the_whole(options: int, blocks: int, shards: int) -> None:
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_blocks_equal_the_whole(name: str, options: int, blocks: int, shards: int) -> None:
+    weights = WEIGHTS[name]
     batch = component(7, tasks=400, workers=60, options=options, answers=5)
-    whole = Scorer(WEIGHTS, max_probabilities=3).score(batch)
-    parts = run_in_parts(batch, blocks=blocks, shards=shards)
+    whole = Scorer(weights, num_draws=2, max_probabilities=3).score(batch)
+    parts = run_in_parts(weights, batch, blocks=blocks, shards=shards)
     expect_equal(whole, parts, batch)
 
 
 @settings(max_examples=15, deadline=None)
 @given(
+    name=st.sampled_from(sorted(WEIGHTS)),
     seed=st.integers(0, 1_000),
     tasks=st.integers(1, 60),
     workers=st.integers(1, 30),
@@ -157,6 +167,7 @@ def test_blocks_equal_the_whole(options: int, blocks: int, shards: int) -> None:
     shards=st.integers(1, 9),
 )
 def test_any_cut_equals_the_whole(
+    name: str,
     seed: int,
     tasks: int,
     workers: int,
@@ -166,16 +177,18 @@ def test_any_cut_equals_the_whole(
     shards: int,
 ) -> None:
     """Also where blocks have one task or none, and shards no worker."""
+    weights = WEIGHTS[name]
     batch = component(seed, tasks=tasks, workers=workers, options=options, answers=answers)
-    whole = Scorer(WEIGHTS, max_probabilities=3).score(batch)
-    parts = run_in_parts(batch, blocks=blocks, shards=shards, seed=seed)
+    whole = Scorer(weights, num_draws=2, max_probabilities=3).score(batch)
+    parts = run_in_parts(weights, batch, blocks=blocks, shards=shards, seed=seed)
     expect_equal(whole, parts, batch)
 
 
 def test_the_same_cut_gives_the_same_bits() -> None:
     """A part that runs again, on whatever machine, sends what it sent before."""
+    weights = WEIGHTS["default"]
     batch = component(3, tasks=200, workers=40, options=4, answers=6)
-    first, again = (run_in_parts(batch, blocks=3, shards=2) for _ in range(2))
+    first, again = (run_in_parts(weights, batch, blocks=3, shards=2) for _ in range(2))
     for b, scored in first.blocks.items():
         np.testing.assert_array_equal(scored.tasks.probability, again.blocks[b].tasks.probability)
     for (_, workers), (_, other) in zip(first.workers, again.workers, strict=True):

@@ -1,0 +1,98 @@
+"""The unrolled model over blocks of tasks and shards of workers.
+
+blocks: start  .      .         update 0  .         update 1  ...  .              tell facts  finish
+shards: .      start  update 0  .         update 1  .         ...  tell features  .           finish
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from crowdfm_core.backends.blas_threads import one_blas_thread
+from crowdfm_core.backends.numpy_backend import NumpyOps
+from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
+from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
+from crowdfm_core.blocks.results import ScoredBlock, score_block
+from crowdfm_core.blocks.unrolled_blocks import (
+    BlockState,
+    finish_block,
+    start_block,
+    tell_facts,
+    update_block,
+)
+from crowdfm_core.blocks.unrolled_shards import (
+    ShardState,
+    finish_shard,
+    start_shard,
+    tell_features,
+    update_shard,
+)
+from crowdfm_core.models.unrolled_config import UnrolledConfig
+from crowdfm_core.scoring import AnnotationBatch, ScoredWorkers
+from crowdfm_core.weights import FrozenWeights
+
+__all__ = ["UnrolledProgram"]
+
+_State = BlockState | ShardState
+
+
+class UnrolledProgram:
+    """See `BlockProgram`."""
+
+    def __init__(self, weights: FrozenWeights, *, max_probabilities: int) -> None:
+        assert isinstance(weights.config, UnrolledConfig)
+        ops = NumpyOps()
+        tensors = {name: ops.array(value) for name, value in weights.tensors.items()}
+        self.model = CompiledUnrolledModel(weights.config, tensors, ops)
+        self.heads = weights.heads
+        self.max_probabilities = max_probabilities
+
+    def supersteps(self) -> list[Superstep]:
+        """See `BlockProgram`."""
+        layers = self.model.config.layers
+        updates = [Superstep(side, "update", n) for n in range(layers) for side in (True, False)]
+        ends = [Superstep(True, "tell"), Superstep(False, "tell")]
+        return [Superstep(True, "start"), *updates, *ends]
+
+    @one_blas_thread()
+    def start(
+        self,
+        part: Part,
+        cut: Cut,
+        batch: AnnotationBatch,
+        worker_ids: Sequence[str],
+        *,
+        max_bytes: int,
+    ) -> tuple[_State, list[Message]]:
+        """See `BlockProgram`."""
+        return start_block(self.model, part, cut, batch, worker_ids, max_bytes=max_bytes)
+
+    @one_blas_thread()
+    def run(
+        self, step: Superstep, part: Part, cut: Cut, state: _State | None, inbox: Sequence[Message]
+    ) -> tuple[_State, list[Message]]:
+        """See `BlockProgram`."""
+        if step.name == "start":
+            return start_shard(self.model, part, cut, inbox)
+        if isinstance(state, ShardState):
+            if step.name == "update":
+                return update_shard(self.model, step.layer, state, inbox)
+            return tell_features(self.model, state, inbox)
+        assert state is not None
+        if step.name == "update":
+            return update_block(self.model, step.layer, state, inbox)
+        return tell_facts(
+            self.model, self.heads, state, inbox, max_probabilities=self.max_probabilities
+        )
+
+    @one_blas_thread()
+    def finish_block(self, state: Any, inbox: Sequence[Message]) -> ScoredBlock:
+        """See `BlockProgram`."""
+        labelled = finish_block(self.model, self.heads, state, inbox)
+        return score_block(labelled, state.layout.graph)
+
+    @one_blas_thread()
+    def finish_shard(self, state: Any, inbox: Sequence[Message]) -> tuple[list[str], ScoredWorkers]:
+        """See `BlockProgram`."""
+        return state.worker_ids, finish_shard(self.model, self.heads, state, inbox)

@@ -22,6 +22,7 @@ __all__ = [
     "RowFeatures",
     "RowMessages",
     "RowSums",
+    "Sureness",
     "SurenessSums",
     "TaskSpread",
     "WorkerSpread",
@@ -85,6 +86,13 @@ class RowFeatures:
 
     rows: Floats
     crowd: Floats
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """From a block to every block: `sureness_sums` of its tasks."""
+
+    sums: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

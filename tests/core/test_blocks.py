@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from crowdfm_core.blocks.messages import Cut, Message, Part
 from crowdfm_core.blocks.program import State, make_block_program
 from crowdfm_core.blocks.results import ScoredBlock
 from crowdfm_core.candidates import ComponentSizes
+from crowdfm_core.read_outs import CALIBRATION_HEAD, PREFIX
 from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, ScoredWorkers, Scorer
 from crowdfm_core.weights import FrozenWeights, load_weights
 
@@ -193,3 +194,16 @@ def test_the_same_cut_gives_the_same_bits() -> None:
         np.testing.assert_array_equal(scored.tasks.probability, again.blocks[b].tasks.probability)
     for (_, workers), (_, other) in zip(first.workers, again.workers, strict=True):
         np.testing.assert_array_equal(workers.ability, other.ability)
+
+
+def test_blocks_calibrate_by_the_whole_component() -> None:
+    """With a head whose factor moves with how sure the whole component is."""
+    heads = dict(WEIGHTS["default"].heads)
+    heads[f"{PREFIX}{CALIBRATION_HEAD}.weight"] = np.array([0, 0, 2, -1, 0.5], np.float32)
+    heads[f"{PREFIX}{CALIBRATION_HEAD}.bias"] = np.array([-0.7], np.float32)
+    weights = replace(WEIGHTS["default"], heads=heads)
+    batch = component(7, tasks=300, workers=40, options=3, answers=4)
+    whole = Scorer(weights, num_draws=2, max_probabilities=3).score(batch)
+    plain = Scorer(WEIGHTS["default"], num_draws=2, max_probabilities=3).score(batch)
+    assert np.abs(whole.probability - plain.probability).max() > 0.01
+    expect_equal(whole, run_in_parts(weights, batch, blocks=3, shards=2), batch)

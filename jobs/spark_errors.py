@@ -13,11 +13,14 @@ __all__ = ["SPARK_ERRORS", "reason_of"]
 SPARK_ERRORS = (PySparkException, Py4JJavaError)
 
 _MAX_CHARACTERS = 1_000
-_LOST_BLOCK = "Checkpoint block"  # is not found where the executor that held it is gone
-_LOST = (
-    "; an executor was lost with what only it held: run again, or set spark.conf: "
-    "{spark.checkpoint.dir: FOLDER} to a folder that all executors reach"
-)
+# What a reason contains -> what to do about it.
+_ADVICE = {
+    # It is not found where the executor that held it is gone.
+    "Checkpoint block": "an executor was lost with what only it held: run again, or set "
+    "spark.conf: {spark.checkpoint.dir: FOLDER} to a folder that all executors reach",
+    "No space left on device": "what earlier runs published is intact: make room under "
+    "spark.local.dir, where Spark shuffles, or under the output, and run again",
+}
 _TRACEBACK = "Traceback (most recent call last):\n"
 
 
@@ -25,7 +28,7 @@ def reason_of(error: BaseException) -> str:
     """Return in one line what failed and, after a semicolon, the root cause if it is another, or
     what to set so that it does not fail."""
     reason = _reason_of(error)
-    return reason + _LOST if _LOST_BLOCK in reason else reason
+    return "; ".join([reason, *(advice for sign, advice in _ADVICE.items() if sign in reason)])
 
 
 def _reason_of(error: BaseException) -> str:

@@ -54,7 +54,11 @@ def test_lost_checkpoint_says_what_to_set(spark: SparkSession) -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (
+            OSError(28, "No space left on device"),
+            "[Errno 28] No space left on device; what earlier runs published is intact: make room "
+            "under spark.local.dir, where Spark shuffles, or under the output, and run again",
+        ),
         (ValueError("first\n  second"), "first"),
         (RuntimeError(), "RuntimeError"),
     ],

@@ -67,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     heads.add_argument("--data", type=Path, metavar="DIR", help="real sets with truth")
     heads.add_argument("--plot", type=Path, metavar="FILE", help="scatter plots (.png, .svg)")
     heads.add_argument("--crowds", type=int, default=256, help="fresh crowds of each recipe")
+    heads.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="DIR",
+        help="fit a calibration head; write them here first",
+    )
+    heads.add_argument(
+        "--head-crowds", type=int, default=512, help="crowds that it is fitted on, as in export"
+    )
     heads.add_argument("--least-gold", type=int, default=5, help="gold answers that a worker needs")
     _add_device(heads)
     heads.set_defaults(run_command=_heads)
@@ -183,10 +192,15 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _heads(arguments: argparse.Namespace) -> None:
     device = _device(arguments.device)
-    from crowdfm_core.pretraining.head_command import report_heads
+    from crowdfm_core.pretraining.head_command import calibrate_weights, report_heads
 
+    weights = arguments.weights
+    if arguments.calibrate is not None:
+        head_crowds = arguments.head_crowds
+        calibrate_weights(weights, arguments.calibrate, head_crowds=head_crowds, device=device)
+        weights = arguments.calibrate
     report = report_heads(
-        arguments.weights,
+        weights,
         recipes=arguments.recipe,
         data=arguments.data,
         picture=arguments.plot,

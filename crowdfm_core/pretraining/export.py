@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from crowdfm_core.backends.torch_backend import TorchOps
+from crowdfm_core.pretraining.calibration_head import measure_calibration
 from crowdfm_core.pretraining.head_figures import figures_of, pair_figures
 from crowdfm_core.pretraining.heads import fit_heads, measure_heads, measure_pairs
 from crowdfm_core.pretraining.objective import Tensors
 from crowdfm_core.pretraining.recipe import Recipe
 from crowdfm_core.pretraining.run_files import Checkpoint, load_checkpoint, read_log
 from crowdfm_core.pretraining.training import CHECKPOINT_FILE, LOG_FILE
-from crowdfm_core.read_outs import PAIR_HEAD
+from crowdfm_core.read_outs import CALIBRATION_HEAD, PAIR_HEAD
 from crowdfm_core.weights import FrozenWeights, save_weights
 
 __all__ = ["export_run", "frozen"]
@@ -78,13 +79,18 @@ def _figures(
     heads: Mapping[str, np.ndarray],
     ops: TorchOps,
     head_crowds: int,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     number = max(1, head_crowds // 2)
     measured = measure_heads(recipe, weights, heads, ops, num_crowds=number)
-    figures = {name: figures_of(each).to_mapping() for name, each in measured.items()}
+    figures: dict[str, dict[str, Any]] = {
+        name: figures_of(each).to_mapping() for name, each in measured.items()
+    }
     pairs = measure_pairs(recipe, weights, heads, ops, num_crowds=number)
     if pairs is not None:
         figures[PAIR_HEAD] = pair_figures(pairs).to_mapping()
+    calibration = measure_calibration(recipe, weights, heads, ops, num_crowds=number)
+    if calibration:
+        figures[CALIBRATION_HEAD] = {name: f.to_mapping() for name, f in calibration.items()}
     return figures
 
 

@@ -1,4 +1,5 @@
-"""`crowdfm pretrain heads`: what the heads of frozen weights are worth, synthetic and real."""
+"""`crowdfm pretrain heads`: what the heads of frozen weights are worth, synthetic and real; and
+weights that get a head which calibrates them."""
 
 from __future__ import annotations
 
@@ -10,7 +11,10 @@ import torch
 from crowdfm_core.backends.torch_backend import TorchOps
 from crowdfm_core.errors import ConfigError
 from crowdfm_core.evaluation import read_datasets
+from crowdfm_core.models.unrolled_config import UnrolledConfig
+from crowdfm_core.pretraining.calibration_head import fit_calibration, measure_calibration
 from crowdfm_core.pretraining.head_report import (
+    calibration_table,
     plot_heads,
     real_compatibility_table,
     real_table,
@@ -20,11 +24,34 @@ from crowdfm_core.pretraining.heads import HeadEstimates, measure_heads, measure
 from crowdfm_core.pretraining.real_abilities import measure_abilities
 from crowdfm_core.pretraining.real_compatibility import measure_compatibility
 from crowdfm_core.pretraining.recipe import Recipe, read_recipe, recipe_from_mapping
-from crowdfm_core.read_outs import has_pair_head
+from crowdfm_core.read_outs import CALIBRATION_HEAD, has_pair_head
 from crowdfm_core.scoring import Scorer
-from crowdfm_core.weights import FrozenWeights, load_weights
+from crowdfm_core.weights import FrozenWeights, load_weights, save_weights
 
-__all__ = ["report_heads"]
+__all__ = ["calibrate_weights", "report_heads"]
+
+
+def calibrate_weights(path: Path, out: Path, *, head_crowds: int, device: torch.device) -> None:
+    """Write the frozen weights at `path` to `out` with a calibration head fitted anew on crowds of
+    the recipe that they were trained with; every other tensor stays as it is, bit by bit.
+
+    head_crowds: as in `export_run`. Raises ConfigError where the weights do not say how they were
+    trained, or are not of the unrolled architecture.
+    """
+    weights = load_weights(path)
+    recipe = _own_recipe(weights)
+    if recipe is None or not isinstance(recipe.model, UnrolledConfig):
+        problem = f"{path}: expected weights of an unrolled model with the recipe of their training"
+        raise ConfigError([problem], where="--calibrate")
+    tensors = {name: torch.as_tensor(t, device=device) for name, t in weights.tensors.items()}
+    ops = TorchOps(device)
+    head = fit_calibration(recipe, tensors, ops, num_crowds=head_crowds)
+    number = max(1, head_crowds // 2)
+    measured = measure_calibration(recipe, tensors, head, ops, num_crowds=number)
+    figures = {name: each.to_mapping() for name, each in measured.items()}
+    of_heads = {**weights.recipe.get("heads", {}), CALIBRATION_HEAD: figures}
+    account = {**weights.recipe, "heads": of_heads}
+    save_weights(out, replace(weights, heads={**weights.heads, **head}, recipe=account))
 
 
 def report_heads(
@@ -55,6 +82,11 @@ def report_heads(
         pairs = measure_pairs(recipe, tensors, weights.heads, ops, num_crowds=num_crowds)
         mechanisms = [mechanism.name for mechanism in recipe.mechanisms]
         parts.append(synthetic_report(recipe.name, measured, pairs, mechanisms))
+        calibration = measure_calibration(
+            recipe, tensors, weights.heads, ops, num_crowds=num_crowds
+        )
+        if calibration:
+            parts.append(calibration_table(calibration))
         estimates[recipe.name] = measured
     if data is not None:
         scorer = Scorer(weights, device=str(device))

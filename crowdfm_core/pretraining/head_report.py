@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from crowdfm_core.errors import InputError
+from crowdfm_core.pretraining.calibration_head import CalibrationFigures
 from crowdfm_core.pretraining.head_figures import (
     Figures,
     PairFigures,
@@ -20,7 +21,13 @@ from crowdfm_core.pretraining.heads import HeadEstimates, PairEstimates
 from crowdfm_core.pretraining.real_abilities import AbilityRow, mean_row
 from crowdfm_core.pretraining.real_compatibility import CompatibilityRow, mean_compatibility
 
-__all__ = ["plot_heads", "real_compatibility_table", "real_table", "synthetic_report"]
+__all__ = [
+    "calibration_table",
+    "plot_heads",
+    "real_compatibility_table",
+    "real_table",
+    "synthetic_report",
+]
 
 _HEADER = (
     "| | rows | crowds | Pearson | Spearman | MSE | variance | Pearson within | Spearman within "
@@ -54,6 +61,26 @@ def synthetic_report(
     if pairs is not None:
         lines.append(_pair_table(pair_figures(pairs)))
     return "".join(lines)
+
+
+def calibration_table(figures: Mapping[str, CalibrationFigures]) -> str:
+    """One line per population of `measure_calibration`."""
+    lines = [
+        "### calibration\n\nMeans over crowds, before and after the factor: log loss in nats and "
+        "expected calibration error.\n\n"
+        "| crowds | number | log loss before | after | calibration error before | after |\n"
+        f"|---|{'---:|' * 5}\n"
+    ]
+    for population, each in figures.items():
+        cells = [
+            each.raw_log_loss,
+            each.log_loss,
+            each.raw_calibration_error,
+            each.calibration_error,
+        ]
+        name = population.replace("_", " ")
+        lines.append(f"| {name} | {each.crowds} | {' | '.join(map(_cell, cells))} |\n")
+    return "".join([*lines, "\n"])
 
 
 def real_table(rows: list[AbilityRow], *, least_gold: int) -> str:

@@ -20,7 +20,16 @@ from crowdfm_core.pretraining.packing import PackedCrowds, pack_crowds, stream_r
 from crowdfm_core.pretraining.recipe import Recipe
 from crowdfm_core.simulation import SimulatedCrowd
 
-__all__ = ["PairRows", "Rows", "draw_pairs", "draw_rows", "hidden_annotations", "hold_out"]
+__all__ = [
+    "PairRows",
+    "Rows",
+    "draw_pairs",
+    "draw_rows",
+    "draws",
+    "hidden_annotations",
+    "hold_out",
+    "some_of_each",
+]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -67,7 +76,7 @@ def draw_rows(
     Workers or tasks of mechanisms without the parameter are left out.
     """
     parts: dict[str, list[Rows]] = {"ability": [], "difficulty": []}
-    for rng, crowds, mechanism, position in _draws(recipe, first, num_crowds):
+    for rng, crowds, mechanism, position in draws(recipe, first, num_crowds):
         packed = pack_crowds(crowds, rng, model=recipe.model)
         outputs = outputs_of(recipe, weights, packed, ops)
         for name, embeddings, crowd, parameter in (
@@ -76,7 +85,7 @@ def draw_rows(
         ):
             truth = np.concatenate([getattr(each, parameter) for each in crowds])
             known = np.concatenate([_known(each)[name] for each in crowds])
-            kept = _some_of_each(rng, crowd, np.isfinite(truth))
+            kept = some_of_each(rng, crowd, np.isfinite(truth))
             parts[name].append(
                 Rows(
                     embeddings=embeddings.cpu().numpy()[kept],
@@ -95,13 +104,13 @@ def draw_pairs(
 ) -> PairRows:
     """Pairs whose annotations were held out, at most 200 of each crowd."""
     parts: list[PairRows] = []
-    for rng, crowds, mechanism, position in _draws(recipe, first, num_crowds):
+    for rng, crowds, mechanism, position in draws(recipe, first, num_crowds):
         seen, hidden = zip(*(hold_out(crowd, rng) for crowd in crowds), strict=True)
         packed = pack_crowds(list(seen), rng, model=recipe.model)
         assert packed.layout is not None  # only unrolled models have this head
         outputs = outputs_of(recipe, weights, packed, ops)
         task, worker, is_right, crowd = _pairs(crowds, hidden, packed)
-        kept = _some_of_each(rng, crowd, np.ones(len(crowd), bool))
+        kept = some_of_each(rng, crowd, np.ones(len(crowd), bool))
         task, worker, is_right, crowd = task[kept], worker[kept], is_right[kept], crowd[kept]
         posterior = _posterior(outputs.logits[-1], packed)
         recall, belief = class_skill(packed.layout, posterior)
@@ -150,7 +159,7 @@ def hidden_annotations(
     return hidden
 
 
-def _draws(
+def draws(
     recipe: Recipe, first: int, num_crowds: int
 ) -> Iterator[tuple[np.random.Generator, list[SimulatedCrowd], IntArray, int]]:
     """Crowds by the pack, with the mechanism of each and the position of the first."""
@@ -218,7 +227,7 @@ def _pairs(
     return task[met], worker[met], is_right[met], crowd[met]
 
 
-def _some_of_each(
+def some_of_each(
     rng: np.random.Generator, crowd: IntArray, usable: npt.NDArray[np.bool_]
 ) -> IntArray:
     """Places of at most ROWS_PER_CROWD usable rows of each crowd, drawn at random, ascending."""

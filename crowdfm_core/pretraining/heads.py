@@ -1,7 +1,8 @@
 """Heads on a frozen encoder: fitted on synthetic crowds, measured on as many fresh ones.
 
 Ability and difficulty are small networks on the embeddings of workers and tasks; compatibility is
-described in crowdfm_core/compatibility.py. Letters: N rows, D width.
+described in crowdfm_core/compatibility.py, calibration in calibration_head.py. Letters: N rows,
+D width.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from crowdfm_core.backends.torch_backend import TorchOps
 from crowdfm_core.compatibility import RANK
 from crowdfm_core.models.unrolled import UnrolledConfig
+from crowdfm_core.pretraining.calibration_head import fit_calibration
 from crowdfm_core.pretraining.head_samples import PairRows, Rows, draw_pairs, draw_rows
 from crowdfm_core.pretraining.networks import Network, train
 from crowdfm_core.pretraining.objective import Tensors
@@ -74,8 +76,8 @@ def _pairs(recipe: Recipe, weights: Tensors, ops: TorchOps, first: int, number: 
 def fit_heads(recipe: Recipe, weights: Tensors, ops: TorchOps, *, num_crowds: int = 512) -> Heads:
     """Fit every head on fresh crowds of the recipe: tensors named as in FrozenWeights.heads.
 
-    A head is left out when no mechanism of the recipe has its parameter; compatibility is there
-    for unrolled models alone.
+    A head is left out when no mechanism of the recipe has its parameter; compatibility and
+    calibration are there for unrolled models alone.
     """
     heads: Heads = {}
     for name, rows in _rows(recipe, weights, ops, 0, num_crowds).items():
@@ -83,6 +85,7 @@ def fit_heads(recipe: Recipe, weights: Tensors, ops: TorchOps, *, num_crowds: in
             heads |= _named(name, _fit_network(rows.embeddings, rows.truth, recipe.seed))
     if isinstance(recipe.model, UnrolledConfig):
         heads |= _fit_pairs(_pairs(recipe, weights, ops, 0, num_crowds), recipe.seed)
+        heads |= fit_calibration(recipe, weights, ops, num_crowds=num_crowds)
     return heads
 
 

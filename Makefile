@@ -48,6 +48,10 @@ bench: $(VENV)/.test-ready  ## Measure speed, one JSON line each; ARGS="kernel_s
 bench-lake: $(VENV)/.test-ready  ## Measure the nightly job on drawn lakes; ARGS=senti, 1m, 10m, 100m
 	@$(BIN)/python -m tests.bench.lake_benchmark $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: $(VENV)/.test-ready  ## Predict and measure a second worker; ARGS=1m
+	@$(BIN)/python -m tests.bench.scale_benchmark $(ARGS)
+
 .PHONY: bench-methods
 bench-methods: $(VENV)/.test-ready  ## Measure Dawid-Skene on a drawn lake; ARGS="--annotations 10000000"
 	@$(BIN)/python -m tests.bench.engine_benchmark $(ARGS)

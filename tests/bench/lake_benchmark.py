@@ -26,7 +26,7 @@ from tests.bench.harness import Result, publish
 from tests.bench.process_tree import Watched, watch
 from tests.cluster.event_log import read_tasks, task_totals
 
-__all__ = ["LAKES", "main"]
+__all__ = ["LAKES", "main", "measure"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent
@@ -62,16 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"expected sizes of {', '.join(LAKES)}, got {', '.join(unknown)}")
     results = (
-        _measure(
-            size, chosen.folder / size, driver_memory=chosen.driver_memory, settings=chosen.set
-        )
+        measure(size, chosen.folder / size, driver_memory=chosen.driver_memory, settings=chosen.set)
         for size in chosen.size or _DEFAULT
     )
     return publish(results, chosen.out)
 
 
-def _measure(size: str, folder: Path, *, driver_memory: str, settings: Sequence[str]) -> Result:
-    """Run the job on one lake.
+def measure(
+    size: str,
+    folder: Path,
+    *,
+    driver_memory: str,
+    settings: Sequence[str],
+    executors: str | None = None,
+) -> Result:
+    """Run the job on one lake; settings: of `--set`; executors: memory of each, on a cluster.
 
     ours: wall seconds of the command. correct: all annotations and tasks of the lake are counted
     and labelled, and the model's labels are at most one point less accurate than the majority's.
@@ -81,7 +86,10 @@ def _measure(size: str, folder: Path, *, driver_memory: str, settings: Sequence[
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "events").mkdir(parents=True)
     conf = folder / "nightly.yaml"
-    conf.write_text(yaml.safe_dump(_configuration(folder, driver_memory)), encoding="utf-8")
+    configuration = _configuration(folder, driver_memory)
+    if executors is not None:
+        configuration["spark"]["conf"]["spark.executor.memory"] = executors
+    conf.write_text(yaml.safe_dump(configuration), encoding="utf-8")
     overrides = [word for setting in settings for word in ("--set", setting)]
     command = [str(_BIN / "crowdfm"), "nightly", "--conf", str(conf), "--json", *overrides]
     run = watch(command, cwd=_ROOT)

@@ -39,7 +39,7 @@ class StandaloneCluster:
 
 @contextmanager
 def standalone_cluster(
-    folder: Path, *, gpu_addresses: tuple[str, ...], cores_per_worker: int
+    folder: Path, *, gpu_addresses: tuple[str, ...], cores_per_worker: int, memory: str = "1g"
 ) -> Iterator[StandaloneCluster]:
     """Start a master and one worker per GPU address, and stop all of them at the end.
 
@@ -56,7 +56,7 @@ def standalone_cluster(
             properties = _worker_properties(folder, name, address)
             log = folder / f"{name}.log"
             worker = ["org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1"]
-            worker += ["--port", "0", "--webui-port", "0", "--memory", "1g"]
+            worker += ["--port", "0", "--webui-port", "0", "--memory", memory]
             worker += ["--cores", str(cores_per_worker), "--work-dir", str(folder / name)]
             worker += ["--properties-file", str(properties), master_url]
             running.enter_context(_daemon(worker, log))

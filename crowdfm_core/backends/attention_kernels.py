@@ -15,7 +15,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.products import normalise
+from crowdfm_core.backends.score_kernels import fill_up, filled, four_dots, highest, weigh
 from crowdfm_core.backends.vectors import (
     LANES,
     any_above,
@@ -24,61 +24,19 @@ from crowdfm_core.backends.vectors import (
     load,
     load_quad,
     maximum,
-    quad_max,
-    quad_sum,
+    prefetch,
     splat,
-    spread,
     store,
     store_quad,
+    sum_lanes,
 )
 
 __all__ = ["sum_annotations", "update_centres"]
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 _ROWS = 4  # centres whose products with a matrix are taken together
+_AHEAD = 16  # annotations that memory is asked for before they are read
 _TILE = 64  # annotations whose scores are held at once
-
-
-@numba.njit(cache=True, inline="always")
-def _four_dots(row, row_at, table, table_at, width):  # pragma: no cover
-    """Inner products of a row [D] with the four columns of a table [D, 4], in every quad."""
-    sum0 = sum1 = sum2 = sum3 = splat(row.dtype.type(0))
-    for i in range(0, width, LANES):
-        x, at = load(row, row_at + i), table_at + 4 * i
-        sum0 = sum0 + spread(x, 0) * load(table, at)
-        sum1 = sum1 + spread(x, 1) * load(table, at + LANES)
-        sum2 = sum2 + spread(x, 2) * load(table, at + 2 * LANES)
-        sum3 = sum3 + spread(x, 3) * load(table, at + 3 * LANES)
-    return quad_sum((sum0 + sum1) + (sum2 + sum3))
-
-
-@numba.njit(cache=True, inline="always")
-def _fill_up(scores, number):  # pragma: no cover
-    """Return the end of `number` quads of scores as whole vectors, filled up with -infinity."""
-    end = (4 * number + LANES - 1) // LANES * LANES
-    for i in range(4 * number, end, 4):
-        store_quad(scores, i, splat(scores.dtype.type(-np.inf)))
-    return end
-
-
-@numba.njit(cache=True, inline="always")
-def _weigh(scores, end, top):  # pragma: no cover
-    """Replace the scores by exp(score - top); return their sum per head, in every quad."""
-    total = splat(scores.dtype.type(0))
-    for i in range(0, end, LANES):
-        weight = exp(load(scores, i) - top)
-        store(scores, i, weight)
-        total = total + weight
-    return quad_sum(total)
-
-
-@numba.njit(cache=True, inline="always")
-def _highest(scores, end):  # pragma: no cover
-    """Return the highest score per head, in every quad."""
-    top = load(scores, 0)
-    for i in range(LANES, end, LANES):
-        top = maximum(top, load(scores, i))
-    return quad_max(top)
 
 
 @numba.njit(cache=True, inline="always")
@@ -106,8 +64,7 @@ def update_centres(
     value_bias,
     output_bias,
     output_scale,
-    norm_scale,
-    norm_shift,
+    norm,
     pair_start,
     pair_option,
     entry_start,
@@ -122,76 +79,112 @@ def update_centres(
     neighbour_bias[pair of (n, o)], and its message messages[n] + option_messages[o]: queries
     [N, G, D, 4] and [K, G, D, 4], messages [N, G, 4, D] and [K, G, 4, D], biases [K, G, 4] and
     [P, G, 4]. own_weight [D, D]: the centre's part of the value; value_bias, output_bias [D];
-    output_scale [C]: what the latter is multiplied by; norms as wide as states are, filling apart.
+    output_scale [C]: what the latter is multiplied by; norm [3, D]: scale, shift, and 1 where a
+    lane is no filling.
     """
     width, groups = centre.shape[1], queries.shape[1]
     dtype = centre.dtype
     zero = splat(dtype.type(0))
-    out = np.empty((len(centre), len(norm_scale)), dtype)
+    out = np.empty_like(centre)
     for chunk in numba.prange(len(chunk_start) - 1):
         scores = np.empty(4 * _TILE, dtype)
         pair_weights = np.empty(4 * _TILE, dtype)
         own = np.empty(_ROWS * width, dtype)
-        total = np.empty(width, dtype)
+        total = np.empty(_ROWS * width, dtype)
         for begin in range(chunk_start[chunk], chunk_start[chunk + 1], _ROWS):
             last = chunk_start[chunk + 1] - 1
+            after = min(begin + _ROWS, last + 1)
+            room = entry_start[pair_start[after]] - entry_start[pair_start[begin]] + 3 * _ROWS
+            if 4 * room > len(scores):
+                scores = np.empty(8 * room, dtype)
+                pair_weights = np.empty(8 * room, dtype)
             _rows_times(centre, begin, last, own_weight, own, width)
-            for c in range(begin, min(begin + _ROWS, last + 1)):
-                first_pair, end_pair = pair_start[c], pair_start[c + 1]
-                first, size = (
-                    entry_start[first_pair],
-                    entry_start[end_pair] - entry_start[first_pair],
-                )
-                if 4 * size > len(scores) - LANES:
-                    scores = np.empty(8 * size + LANES, dtype)
-                    pair_weights = np.empty(8 * size, dtype)
+            for c in range(begin, after):
                 scale = splat(output_scale[c])
+                has_any = splat(dtype.type(pair_start[c + 1] > pair_start[c]))
                 for d in range(0, width, LANES):
-                    store(total, d, load(centre, c * width + d) + scale * load(output_bias, d))
-                if size > 0:
-                    for d in range(0, width, LANES):
-                        own_part = load(own, (c - begin) * width + d) + load(value_bias, d)
-                        store(total, d, load(total, d) + own_part)
-                    for g in range(groups):
-                        for p in range(first_pair, end_pair):
-                            at = 4 * (pair_option[p] * groups + g)
-                            of_option = _four_dots(
-                                centre, c * width, option_queries, at * width, width
-                            ) + load_quad(option_bias, at)
-                            for e in range(entry_start[p], entry_start[p + 1]):
-                                score = _four_dots(
-                                    centre,
-                                    c * width,
-                                    queries,
-                                    4 * (neighbour[e] * groups + g) * width,
-                                    width,
-                                )
-                                bias = load_quad(
-                                    neighbour_bias, 4 * (neighbour_pair[e] * groups + g)
-                                )
-                                store_quad(scores, 4 * (e - first), score + (of_option + bias))
-                        end = _fill_up(scores, size)
-                        sums = _weigh(scores, end, _highest(scores, end))
-                        share = inverse(sums)
-                        for i in range(0, end, LANES):
+                    at = (c - begin) * width + d
+                    value = load(own, at) + load(value_bias, d)
+                    bias = scale * load(output_bias, d)
+                    store(total, at, load(centre, c * width + d) + has_any * value + bias)
+            for g in range(groups):
+                # Centre after centre in each step, so that what is stored has left the processor's
+                # queue before it is read in other pieces.
+                place = 0
+                for c in range(begin, after):
+                    for p in range(pair_start[c], pair_start[c + 1]):
+                        at = 4 * (pair_option[p] * groups + g)
+                        of_option = four_dots(
+                            centre, c * width, option_queries, at * width, width
+                        ) + load_quad(option_bias, at)
+                        for e in range(entry_start[p], entry_start[p + 1]):
+                            at = 4 * (neighbour[e] * groups + g) * width
+                            score = four_dots(centre, c * width, queries, at, width)
+                            at = 4 * (neighbour_pair[e] * groups + g)
+                            score = score + (of_option + load_quad(neighbour_bias, at))
+                            store_quad(scores, place, score)
+                            place += 4
+                    place = fill_up(scores, place)
+                place = 0
+                for c in range(begin, after):
+                    end = place + filled(4 * _entries(c, pair_start, entry_start))
+                    if end > place:
+                        total_weight = weigh(scores, place, end, highest(scores, place, end))
+                        share = inverse(total_weight)
+                        for i in range(place, end, LANES):
                             store(scores, i, load(scores, i) * share)
+                    place = end
+                place = 0
+                for c in range(begin, after):
+                    first_pair, end_pair = pair_start[c], pair_start[c + 1]
+                    first = entry_start[first_pair]
+                    for p in range(first_pair, end_pair):
+                        weight = zero
+                        for e in range(entry_start[p], entry_start[p + 1]):
+                            weight = weight + load_quad(scores, place + 4 * (e - first))
+                        store_quad(pair_weights, 4 * (p - first_pair), weight)
+                    size = entry_start[end_pair] - first
+                    for d in range(0, width, LANES):
+                        part = load(total, (c - begin) * width + d)
+                        for i in range(size):
+                            at = 4 * (neighbour[first + i] * groups + g) * width + d
+                            part = part + _message(scores, place + 4 * i, messages, at, width)
                         for p in range(first_pair, end_pair):
-                            weight = zero
-                            for e in range(entry_start[p], entry_start[p + 1]):
-                                weight = weight + load_quad(scores, 4 * (e - first))
-                            store_quad(pair_weights, 4 * (p - first_pair), weight)
-                        for d in range(0, width, LANES):
-                            part = load(total, d)
-                            for i in range(size):
-                                at = 4 * (neighbour[first + i] * groups + g) * width + d
-                                part = part + _message(scores, 4 * i, messages, at, width)
-                            for p in range(first_pair, end_pair):
-                                at = 4 * (pair_option[p] * groups + g) * width + d
-                                i = 4 * (p - first_pair)
-                                part = part + _message(pair_weights, i, option_messages, at, width)
-                            store(total, d, part)
-                normalise(total, norm_scale, norm_shift, out[c])
+                            at = 4 * (pair_option[p] * groups + g) * width + d
+                            i = 4 * (p - first_pair)
+                            part = part + _message(pair_weights, i, option_messages, at, width)
+                        store(total, (c - begin) * width + d, part)
+                    place += filled(4 * size)
+            for c in range(begin, after):
+                _normalise(total, (c - begin) * width, norm, out, c * width, width)
     return out
+
+
+@numba.njit(cache=True, inline="always")
+def _normalise(x, at, norm, out, out_at, width):  # pragma: no cover
+    """Write the layer norm (epsilon 1e-5) of x[at : at + D] to `out`; norm [3, D]: scale, shift,
+    and 1 where a lane is no filling."""
+    dtype = x.dtype
+    total, number = splat(dtype.type(0)), splat(dtype.type(0))
+    for d in range(0, width, LANES):
+        total = total + load(x, at + d)
+        number = number + load(norm, 2 * width + d)
+    share = dtype.type(1) / sum_lanes(number)
+    mean = splat(sum_lanes(total) * share)
+    squares = splat(dtype.type(0))
+    for d in range(0, width, LANES):
+        centred = (load(x, at + d) - mean) * load(norm, 2 * width + d)
+        squares = squares + centred * centred
+    variance = sum_lanes(squares) * share
+    factor = splat(dtype.type(1) / np.sqrt(variance + dtype.type(1e-5)))
+    for d in range(0, width, LANES):
+        scaled = (load(x, at + d) - mean) * factor * load(norm, d)
+        store(out, out_at + d, scaled + load(norm, width + d))
+
+
+@numba.njit(cache=True, inline="always")
+def _entries(c, pair_start, entry_start):  # pragma: no cover
+    return entry_start[pair_start[c + 1]] - entry_start[pair_start[c]]
 
 
 @numba.njit(cache=True, inline="always")
@@ -261,25 +254,29 @@ def sum_annotations(
                     for i in range(0, 4 * width, LANES):
                         table = load(neighbour_table, at * width + i)
                         store(query, i, load(queries, to + i) + table)
-                    own = _four_dots(centre, c * width, centre_table, at * width, width)
+                    own = four_dots(centre, c * width, centre_table, at * width, width)
                     own = own + load_quad(option_bias, at)
                     pair_total = splat(dtype.type(0))
                     for first in range(entry_start[p], entry_start[p + 1], _TILE):
                         size = min(_TILE, entry_start[p + 1] - first)
                         for i in range(size):
+                            soon = neighbour[min(first + i + _AHEAD, len(neighbour) - 1)]
+                            prefetch(neighbour_bias, 4 * soon * groups)
+                            for d in range(0, width, LANES):
+                                prefetch(neighbours, soon * width + d)
                             n = neighbour[first + i]
-                            score = _four_dots(neighbours, n * width, query, 0, width)
+                            score = four_dots(neighbours, n * width, query, 0, width)
                             bias = load_quad(neighbour_bias, 4 * (n * groups + g))
                             store_quad(scores, 4 * i, score + (own + bias))
-                        end = _fill_up(scores, size)
-                        highest = maximum(top, _highest(scores, end))
-                        if any_above(highest, top):
-                            factor = exp(top - highest)
+                        end = fill_up(scores, 4 * size)
+                        new_top = maximum(top, highest(scores, 0, end))
+                        if any_above(new_top, top):
+                            factor = exp(top - new_top)
                             total, pair_total = total * factor, pair_total * factor
                             store_quad(factors, 0, factor)
                             _rescale(sums, to, second, factors, width)
-                            top = highest
-                        tile_total = _weigh(scores, end, top)
+                            top = new_top
+                        tile_total = weigh(scores, 0, end, top)
                         total, pair_total = total + tile_total, pair_total + tile_total
                         for d in range(0, width, LANES):
                             at = to + d

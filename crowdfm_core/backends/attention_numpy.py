@@ -79,6 +79,7 @@ class CompiledAttentionModel(AttentionModel):
             by_head: FloatArray = weight[layer].reshape(heads, width, width)
             return _rows(by_head.transpose(1, 0, 2))
 
+        scale = self.tensors["norm.scale"]
         own_weight = _wide(folded.update_centre[layer])
         updated: FloatArray = update_centres(
             _wide(tasks),
@@ -92,8 +93,7 @@ class CompiledAttentionModel(AttentionModel):
             _wide(folded.value_bias[layer]),
             _wide(folded.output_bias[layer]),
             self.ops.array(self._bias_scale(self.ops.array(side.degree))),
-            self.tensors["norm.scale"],
-            self.tensors["norm.shift"],
+            _wide(np.stack([scale, self.tensors["norm.shift"], np.ones_like(scale)])),
             side.pair_start,
             side.pair_option,
             side.entry_start,
@@ -101,7 +101,7 @@ class CompiledAttentionModel(AttentionModel):
             side.neighbour_pair,
             side.chunk_start,
         )
-        return updated
+        return np.ascontiguousarray(updated[:, :width])
 
     def _table(self, x: FloatArray, weight: FloatArray) -> FloatArray:
         """Multiply x [N, D] by weight [D, ...]: [N, ...]."""

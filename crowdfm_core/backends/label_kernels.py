@@ -11,6 +11,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from crowdfm_core.backends.vectors import LANES, load, maximum, splat, sum_lanes
+
 __all__ = ["label_candidates", "label_tasks"]
 
 _LEAK = 0.01  # slope of the leaky rectifier below zero, as in the published classifier
@@ -49,6 +51,22 @@ def _summarise(t, mean, options, top_offsets, per_task, top):  # pragma: no cove
         top[1][top_offsets[t] + i] = mean[order[i]]
 
 
+@numba.njit(cache=True)
+def _classify(x, y, weight):  # pragma: no cover
+    """Inner product of weight [F] with leaky(x + y), x and y [F] from their first elements on."""
+    leak = weight.dtype.type(_LEAK)
+    whole = len(weight) // LANES * LANES
+    lanes = splat(weight.dtype.type(0))
+    for f in range(0, whole, LANES):
+        value = load(x, f) + load(y, f)
+        lanes = lanes + maximum(value, splat(leak) * value) * load(weight, f)
+    total = sum_lanes(lanes)
+    for f in range(whole, len(weight)):
+        value = x[f] + y[f]
+        total += max(value, leak * value) * weight[f]
+    return total
+
+
 @numba.njit(cache=True, parallel=True)
 def label_tasks(
     task_part,
@@ -70,7 +88,8 @@ def label_tasks(
     with their probabilities (T runs, bounded by top_offsets [T+1]), and for every annotation of
     the tasks' side the probability of the given answer [E]. Equal probabilities rank by option.
     """
-    draws, tasks, hidden = task_part.shape
+    draws, tasks = task_part.shape[:2]
+    weight = output_weight.astype(task_part.dtype)
     per_task, top = _outputs(tasks, top_offsets[-1])
     own_probability = np.empty(entry_start[-1], np.float64)
     for chunk in numba.prange(_CHUNKS):
@@ -80,13 +99,8 @@ def label_tasks(
             logits = np.empty(count, np.float64)
             for s in range(draws):
                 for k in range(count):
-                    total = np.float64(output_bias[0])
-                    for f in range(hidden):
-                        value = task_part[s, t, f] + option_part[s, start + k, f]
-                        if value < 0:
-                            value *= _LEAK
-                        total += value * output_weight[f]
-                    logits[k] = total
+                    hidden = _classify(task_part[s, t], option_part[s, start + k], weight)
+                    logits[k] = output_bias[0] + hidden
                 logits -= logits.max()
                 exponential = np.exp(logits)
                 mean += exponential / (exponential.sum() * draws)

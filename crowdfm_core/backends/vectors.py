@@ -33,6 +33,7 @@ __all__ = [
     "load",
     "load_quad",
     "maximum",
+    "prefetch",
     "quad_max",
     "quad_sum",
     "splat",
@@ -92,6 +93,22 @@ def load(typing, array, at):
         return builder.load(address, align=size)
 
     return Vector(array.dtype)(array, types.intp), code
+
+
+@intrinsic
+def prefetch(typing, array, at):
+    """Ask for the memory of array.flat[at], which is read soon."""
+
+    def code(context, builder, signature, args):
+        address, _ = _pointer(context, builder, signature, args, 1)
+        byte = builder.bitcast(address, ir.IntType(8).as_pointer())
+        integer = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte.type, integer, integer, integer])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [byte, integer(0), integer(3), integer(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), code
 
 
 @intrinsic

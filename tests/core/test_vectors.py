@@ -24,6 +24,7 @@ def _exp(x: Any, out: Any) -> None:  # pragma: no cover
 
 @numba.njit
 def _steps(x: Any, out: Any) -> Any:  # pragma: no cover
+    vectors.prefetch(x, 0)
     a, b = vectors.load(x, 0), vectors.load(x, LANES)
     vectors.store(out, 0, a * b + a - b)
     vectors.store(out, LANES, vectors.maximum(a, b))

@@ -196,8 +196,7 @@ def _heads(arguments: argparse.Namespace) -> None:
 
     weights = arguments.weights
     if arguments.calibrate is not None:
-        head_crowds = arguments.head_crowds
-        calibrate_weights(weights, arguments.calibrate, head_crowds=head_crowds, device=device)
+        calibrate_weights(weights, arguments.calibrate, head_crowds=arguments.head_crowds)
         weights = arguments.calibrate
     report = report_heads(
         weights,

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from crowdfm_core.backends.torch_backend import TorchOps
+from crowdfm_core.backends.numpy_backend import NumpyOps
+from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
 from crowdfm_core.calibration import MAX_LOG_FACTOR, calibration_features, sureness_sums
 from crowdfm_core.evaluation.measures import Prediction, log_loss, reliability
-from crowdfm_core.models.unrolled import UnrolledModel
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.pretraining.head_samples import draws, some_of_each
 from crowdfm_core.pretraining.networks import Network, train
@@ -93,16 +93,14 @@ def _err_alike(crowds: CrowdGenerator) -> bool:
     return isinstance(crowds, RichCrowds | SubtypedCrowds | GroupedCrowds)
 
 
-def fit_calibration(
-    recipe: Recipe, weights: Tensors, ops: TorchOps, *, num_crowds: int
-) -> dict[str, FloatArray]:
+def fit_calibration(recipe: Recipe, weights: Tensors, *, num_crowds: int) -> dict[str, FloatArray]:
     """Minimise the log loss on four fresh crowds, of `with_shared_errors`, per head crowd.
 
     Returns tensors named as in FrozenWeights.heads; num_crowds: that other heads are fitted on.
     """
     number = _CROWDS_PER_HEAD_CROWD * num_crowds
     rows = draw_calibration_rows(
-        with_shared_errors(recipe), weights, ops, first=_POSITION, num_crowds=number
+        with_shared_errors(recipe), weights, first=_POSITION, num_crowds=number
     )
     torch.manual_seed(recipe.seed)
     network = Network(rows.features, hidden=_HIDDEN, outputs=1)
@@ -123,7 +121,6 @@ def measure_calibration(
     recipe: Recipe,
     weights: Tensors,
     heads: Mapping[str, FloatArray],
-    ops: TorchOps,
     *,
     num_crowds: int,
 ) -> dict[str, CalibrationFigures]:
@@ -137,9 +134,7 @@ def measure_calibration(
     return {
         name: _figures(
             heads,
-            draw_calibration_rows(
-                population, weights, ops, first=_TEST_POSITION, num_crowds=num_crowds
-            ),
+            draw_calibration_rows(population, weights, first=_TEST_POSITION, num_crowds=num_crowds),
         )
         for name, population in populations.items()
     }
@@ -158,19 +153,20 @@ def _figures(heads: Mapping[str, FloatArray], rows: CalibrationRows) -> Calibrat
     )
 
 
-@torch.no_grad()
 def draw_calibration_rows(
-    recipe: Recipe, weights: Tensors, ops: TorchOps, *, first: int, num_crowds: int
+    recipe: Recipe, weights: Tensors, *, first: int, num_crowds: int
 ) -> CalibrationRows:
     """Rows from the crowds at positions first, first + 1, ... of an unrolled model's recipe."""
     assert isinstance(recipe.model, UnrolledConfig)
-    model = UnrolledModel(recipe.model, weights, ops)
+    ops = NumpyOps()  # whatever the heads' device: no gradients are needed, and its loops are fast
+    tensors = {name: ops.array(tensor.cpu().numpy()) for name, tensor in weights.items()}
+    model = CompiledUnrolledModel(recipe.model, tensors, ops)
     parts: list[CalibrationRows] = []
     for rng, crowds, _, position in draws(recipe, first, num_crowds):
         packed = pack_crowds(crowds, rng, model=recipe.model)
         layout = packed.layout
         assert layout is not None  # packed for this model
-        log_posterior = model.run(layout).log_posterior[:, 0].cpu().numpy()
+        log_posterior = model.run(layout).log_posterior[:, 0]
         features = calibration_features(layout, sureness_sums(layout, log_posterior))
         kept = some_of_each(rng, packed.task_crowd, packed.true_candidate >= 0)
         parts.append(

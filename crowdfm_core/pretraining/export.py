@@ -88,7 +88,7 @@ def _figures(
     pairs = measure_pairs(recipe, weights, heads, ops, num_crowds=number)
     if pairs is not None:
         figures[PAIR_HEAD] = pair_figures(pairs).to_mapping()
-    calibration = measure_calibration(recipe, weights, heads, ops, num_crowds=number)
+    calibration = measure_calibration(recipe, weights, heads, num_crowds=number)
     if calibration:
         figures[CALIBRATION_HEAD] = {name: f.to_mapping() for name, f in calibration.items()}
     return figures

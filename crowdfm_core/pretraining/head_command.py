@@ -31,7 +31,7 @@ from crowdfm_core.weights import FrozenWeights, load_weights, save_weights
 __all__ = ["calibrate_weights", "report_heads"]
 
 
-def calibrate_weights(path: Path, out: Path, *, head_crowds: int, device: torch.device) -> None:
+def calibrate_weights(path: Path, out: Path, *, head_crowds: int) -> None:
     """Write the frozen weights at `path` to `out` with a calibration head fitted anew on crowds of
     the recipe that they were trained with; every other tensor stays as it is, bit by bit.
 
@@ -43,11 +43,10 @@ def calibrate_weights(path: Path, out: Path, *, head_crowds: int, device: torch.
     if recipe is None or not isinstance(recipe.model, UnrolledConfig):
         problem = f"{path}: expected weights of an unrolled model with the recipe of their training"
         raise ConfigError([problem], where="--calibrate")
-    tensors = {name: torch.as_tensor(t, device=device) for name, t in weights.tensors.items()}
-    ops = TorchOps(device)
-    head = fit_calibration(recipe, tensors, ops, num_crowds=head_crowds)
+    tensors = {name: torch.as_tensor(t) for name, t in weights.tensors.items()}
+    head = fit_calibration(recipe, tensors, num_crowds=head_crowds)
     number = max(1, head_crowds // 2)
-    measured = measure_calibration(recipe, tensors, head, ops, num_crowds=number)
+    measured = measure_calibration(recipe, tensors, head, num_crowds=number)
     figures = {name: each.to_mapping() for name, each in measured.items()}
     of_heads = {**weights.recipe.get("heads", {}), CALIBRATION_HEAD: figures}
     account = {**weights.recipe, "heads": of_heads}
@@ -82,9 +81,7 @@ def report_heads(
         pairs = measure_pairs(recipe, tensors, weights.heads, ops, num_crowds=num_crowds)
         mechanisms = [mechanism.name for mechanism in recipe.mechanisms]
         parts.append(synthetic_report(recipe.name, measured, pairs, mechanisms))
-        calibration = measure_calibration(
-            recipe, tensors, weights.heads, ops, num_crowds=num_crowds
-        )
+        calibration = measure_calibration(recipe, tensors, weights.heads, num_crowds=num_crowds)
         if calibration:
             parts.append(calibration_table(calibration))
         estimates[recipe.name] = measured

@@ -85,7 +85,7 @@ def fit_heads(recipe: Recipe, weights: Tensors, ops: TorchOps, *, num_crowds: in
             heads |= _named(name, _fit_network(rows.embeddings, rows.truth, recipe.seed))
     if isinstance(recipe.model, UnrolledConfig):
         heads |= _fit_pairs(_pairs(recipe, weights, ops, 0, num_crowds), recipe.seed)
-        heads |= fit_calibration(recipe, weights, ops, num_crowds=num_crowds)
+        heads |= fit_calibration(recipe, weights, num_crowds=num_crowds)
     return heads
 
 

@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdfm_core.backends.torch_backend import TorchOps
 from crowdfm_core.calibration import MAX_LOG_FACTOR, calibrate, calibration_factors, sureness_sums
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.errors import WeightsError
@@ -159,14 +158,13 @@ def test_fitted_head_lowers_the_loss_on_fresh_crowds(recipe: Recipe) -> None:
     weights = {n: t.detach() for n, t in initial_weights(recipe, torch.device("cpu")).items()}
     for name in ("output.weight", "trust"):
         weights[name] = 2.5 * weights[name]  # far too sure, so that few crowds tell
-    ops = TorchOps()
-    head = fit_calibration(recipe, weights, ops, num_crowds=8)
-    measured = measure_calibration(recipe, weights, head, ops, num_crowds=16)["all"]
+    head = fit_calibration(recipe, weights, num_crowds=8)
+    measured = measure_calibration(recipe, weights, head, num_crowds=16)["all"]
     assert measured.crowds == 16
     assert measured.log_loss < measured.raw_log_loss - 0.01
     assert measured.calibration_error < measured.raw_calibration_error
     none = {name: np.zeros_like(tensor) for name, tensor in head.items()}
-    unchanged = measure_calibration(recipe, weights, none, ops, num_crowds=16)["all"]
+    unchanged = measure_calibration(recipe, weights, none, num_crowds=16)["all"]
     assert unchanged.log_loss == unchanged.raw_log_loss == measured.raw_log_loss
 
 

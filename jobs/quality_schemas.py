@@ -208,7 +208,7 @@ QUALITY_TABLES = (
             Column(
                 "num_shared_by_chance",
                 "double",
-                "of num_common_errors, as many as another of the tasks' workers would share",
+                "as many of num_common_errors as any other worker of these tasks would share",
             ),
             Column("most_alike_worker_id", "string", "who shares most of these errors"),
             _count("num_intervals", "from one answer to the next, without pauses of an hour"),

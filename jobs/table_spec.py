@@ -16,6 +16,7 @@ __all__ = [
     "Column",
     "Table",
     "key",
+    "quoted",
     "share",
     "within_unit",
 ]
@@ -56,9 +57,14 @@ class Table:
         """Column definitions for CREATE TABLE."""
         return ", ".join(
             f"`{column.name}` {column.type}{' NOT NULL' if column.required else ''} "
-            f"COMMENT '{column.comment}'"
+            f"COMMENT '{quoted(column.comment)}'"
             for column in self.columns
         )
+
+
+def quoted(text: str) -> str:
+    """Return what stands between the quotes of an SQL string."""
+    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def key(name: str, comment: str) -> Column:

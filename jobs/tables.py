@@ -15,7 +15,7 @@ from crowdfm_core.config import OutputConfig
 from crowdfm_core.errors import InputError, RunError
 from jobs.schemas import TABLES, Table
 from jobs.spark_errors import reason_of
-from jobs.table_spec import WITHIN_UNIT
+from jobs.table_spec import WITHIN_UNIT, quoted
 
 __all__ = ["Tables", "write_new_table"]
 
@@ -172,11 +172,11 @@ class Tables:
     def _create_statement(self, table: Table) -> str:
         properties = {"delta.enableChangeDataFeed": "true"}
         properties |= {f"{_CHECK}{name}": rule for name, rule in table.checks.items()}
-        listed = ", ".join(f"'{name}' = '{_quoted(value)}'" for name, value in properties.items())
+        listed = ", ".join(f"'{name}' = '{quoted(value)}'" for name, value in properties.items())
         cluster = f" CLUSTER BY ({', '.join(table.cluster_by)})" if table.cluster_by else ""
         return (
             f"CREATE TABLE IF NOT EXISTS {self.name(table.name)} ({table.ddl}) USING delta"
-            f"{cluster} COMMENT '{_quoted(table.comment)}' TBLPROPERTIES ({listed})"
+            f"{cluster} COMMENT '{quoted(table.comment)}' TBLPROPERTIES ({listed})"
         )
 
     def _changes_since(self, table: Table) -> list[str]:
@@ -200,7 +200,7 @@ class Tables:
         return [
             *(f"DROP CONSTRAINT `{name}`" for name in outdated),
             *(
-                f"ADD COLUMNS (`{column.name}` {column.type} COMMENT '{_quoted(column.comment)}')"
+                f"ADD COLUMNS (`{column.name}` {column.type} COMMENT '{quoted(column.comment)}')"
                 for column in missing
             ),
             *(f"ADD CONSTRAINT `{name}` CHECK ({table.checks[name]})" for name in added),
@@ -258,7 +258,3 @@ def _is_ours(table: Table, check: str) -> bool:
 def _words(condition: str | None) -> str:
     """An SQL condition without its white space, which Delta may not keep."""
     return "".join((condition or "").split())
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")

@@ -188,6 +188,13 @@ def test_every_column_has_a_comment_and_every_key_is_required() -> None:
         assert set(table.key) <= required, table.name
 
 
+def test_quotes_in_a_comment_do_not_end_it(spark: SparkSession) -> None:
+    column = TABLES["runs"].columns[0]
+    odd = dataclasses.replace(column, comment="a worker's, and a \\ too")
+    schema = f"name STRING, {dataclasses.replace(TABLES['runs'], columns=(odd,)).ddl}"
+    assert spark.createDataFrame([], schema).schema["run_id"].metadata["comment"] == odd.comment
+
+
 def test_history_keeps_rows_of_published_runs_alone(spark: SparkSession, folder: Path) -> None:
     def of_run(name: str, table: str, **given: Any) -> DataFrame:
         spec = TABLES[table]

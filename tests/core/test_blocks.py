@@ -198,9 +198,10 @@ def test_the_same_cut_gives_the_same_bits() -> None:
 
 def test_blocks_calibrate_by_the_whole_component() -> None:
     """With a head whose factor moves with how sure the whole component is."""
-    heads = dict(WEIGHTS["default"].heads)
-    heads[f"{PREFIX}{CALIBRATION_HEAD}.weight"] = np.array([0, 0, 2, -1, 0.5], np.float32)
-    heads[f"{PREFIX}{CALIBRATION_HEAD}.bias"] = np.array([-0.7], np.float32)
+    own = f"{PREFIX}{CALIBRATION_HEAD}"
+    heads = {n: t for n, t in WEIGHTS["default"].heads.items() if not n.startswith(own)}
+    heads[f"{own}.weight"] = np.array([0, 0, 2, -1, 0.5], np.float32)
+    heads[f"{own}.bias"] = np.array([-0.7], np.float32)
     weights = replace(WEIGHTS["default"], heads=heads)
     batch = component(7, tasks=300, workers=40, options=3, answers=4)
     whole = Scorer(weights, num_draws=2, max_probabilities=3).score(batch)

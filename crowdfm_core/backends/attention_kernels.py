@@ -15,6 +15,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from crowdfm_core.backends.products import normalise
 from crowdfm_core.backends.score_kernels import fill_up, filled, four_dots, highest, weigh
 from crowdfm_core.backends.vectors import (
     LANES,
@@ -28,7 +29,6 @@ from crowdfm_core.backends.vectors import (
     splat,
     store,
     store_quad,
-    sum_lanes,
 )
 
 __all__ = ["sum_annotations", "update_centres"]
@@ -87,17 +87,17 @@ def update_centres(
     zero = splat(dtype.type(0))
     out = np.empty_like(centre)
     for chunk in numba.prange(len(chunk_start) - 1):
-        scores = np.empty(4 * _TILE, dtype)
-        pair_weights = np.empty(4 * _TILE, dtype)
+        most = 0
+        for begin in range(chunk_start[chunk], chunk_start[chunk + 1], _ROWS):
+            after = min(begin + _ROWS, chunk_start[chunk + 1])
+            most = max(most, entry_start[pair_start[after]] - entry_start[pair_start[begin]])
+        scores = np.empty(4 * (most + 3 * _ROWS), dtype)
+        pair_weights = np.empty(4 * most, dtype)
         own = np.empty(_ROWS * width, dtype)
         total = np.empty(_ROWS * width, dtype)
         for begin in range(chunk_start[chunk], chunk_start[chunk + 1], _ROWS):
             last = chunk_start[chunk + 1] - 1
             after = min(begin + _ROWS, last + 1)
-            room = entry_start[pair_start[after]] - entry_start[pair_start[begin]] + 3 * _ROWS
-            if 4 * room > len(scores):
-                scores = np.empty(8 * room, dtype)
-                pair_weights = np.empty(8 * room, dtype)
             _rows_times(centre, begin, last, own_weight, own, width)
             for c in range(begin, after):
                 scale = splat(output_scale[c])
@@ -156,30 +156,8 @@ def update_centres(
                         store(total, (c - begin) * width + d, part)
                     place += filled(4 * size)
             for c in range(begin, after):
-                _normalise(total, (c - begin) * width, norm, out, c * width, width)
+                normalise(total, (c - begin) * width, norm, out, c * width, width)
     return out
-
-
-@numba.njit(cache=True, inline="always")
-def _normalise(x, at, norm, out, out_at, width):  # pragma: no cover
-    """Write the layer norm (epsilon 1e-5) of x[at : at + D] to `out`; norm [3, D]: scale, shift,
-    and 1 where a lane is no filling."""
-    dtype = x.dtype
-    total, number = splat(dtype.type(0)), splat(dtype.type(0))
-    for d in range(0, width, LANES):
-        total = total + load(x, at + d)
-        number = number + load(norm, 2 * width + d)
-    share = dtype.type(1) / sum_lanes(number)
-    mean = splat(sum_lanes(total) * share)
-    squares = splat(dtype.type(0))
-    for d in range(0, width, LANES):
-        centred = (load(x, at + d) - mean) * load(norm, 2 * width + d)
-        squares = squares + centred * centred
-    variance = sum_lanes(squares) * share
-    factor = splat(dtype.type(1) / np.sqrt(variance + dtype.type(1e-5)))
-    for d in range(0, width, LANES):
-        scaled = (load(x, at + d) - mean) * factor * load(norm, d)
-        store(out, out_at + d, scaled + load(norm, width + d))
 
 
 @numba.njit(cache=True, inline="always")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from crowdfm_core.backends.attention_kernels import sum_annotations, update_centres
 from crowdfm_core.backends.blas_threads import one_blas_thread
-from crowdfm_core.backends.vectors import LANES
+from crowdfm_core.backends.layouts import wide
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models.attention import AttentionModel, Partials
 
@@ -40,14 +40,14 @@ class CompiledAttentionModel(AttentionModel):
         parts = self._option_parts("worker", layer, options)
         query = folded.centre_neighbour[layer].reshape(width, heads, width)
         log_sum, *sums = sum_annotations(
-            _wide(workers),
+            wide(workers),
             self._table(workers, _columns(query)),
             _columns(parts.centre_table),
             _in_fours(parts.bias),
-            _wide(tasks),
+            wide(tasks),
             _columns(parts.neighbour_table),
             _in_fours(self._own_bias("worker", layer, tasks)),
-            _wide(options),
+            wide(options),
             side.pair_start,
             side.pair_option,
             side.entry_start,
@@ -80,20 +80,20 @@ class CompiledAttentionModel(AttentionModel):
             return _rows(by_head.transpose(1, 0, 2))
 
         scale = self.tensors["norm.scale"]
-        own_weight = _wide(folded.update_centre[layer])
+        own_weight = wide(folded.update_centre[layer])
         updated: FloatArray = update_centres(
-            _wide(tasks),
+            wide(tasks),
             self._table(workers, _columns(query)),
             _columns(parts.centre_table),
             _in_fours(parts.bias),
             _in_fours(self._neighbour_bias("task", layer, parts, workers, block.workers)),
             self._table(workers, by_input(folded.update_neighbour)),
             self._table(options, by_input(folded.update_option)),
-            _wide(own_weight.T).T.copy(),
-            _wide(folded.value_bias[layer]),
-            _wide(folded.output_bias[layer]),
+            wide(own_weight.T).T.copy(),
+            wide(folded.value_bias[layer]),
+            wide(folded.output_bias[layer]),
             self.ops.array(self._bias_scale(self.ops.array(side.degree))),
-            _wide(np.stack([scale, self.tensors["norm.shift"], np.ones_like(scale)])),
+            wide(np.stack([scale, self.tensors["norm.shift"], np.ones_like(scale)])),
             side.pair_start,
             side.pair_option,
             side.entry_start,
@@ -109,13 +109,6 @@ class CompiledAttentionModel(AttentionModel):
         return product.reshape(len(x), *weight.shape[1:])
 
 
-def _wide(x: FloatArray) -> FloatArray:
-    """Fill up the last axis with zeros to a multiple of the lanes."""
-    missing = -x.shape[-1] % LANES
-    filled = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else x
-    return np.ascontiguousarray(filled)
-
-
 def _in_fours(x: FloatArray) -> FloatArray:
     """Group the heads of x [N, H, ...] by four, [N, G, 4, ...]; zeros fill up the last group, whose
     messages are then zero as well."""
@@ -126,7 +119,7 @@ def _in_fours(x: FloatArray) -> FloatArray:
 
 def _rows(x: FloatArray) -> FloatArray:
     """Lay out tables x [N, H, D] as rows per head, [N, G, 4, D]."""
-    return _wide(_in_fours(x))
+    return wide(_in_fours(x))
 
 
 def _columns(x: FloatArray) -> FloatArray:

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.backends.blas_threads import one_blas_thread
+from crowdfm_core.backends.layouts import wide
 from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
+from crowdfm_core.backends.vectors import LANES
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.models.unrolled import UnrolledModel, UnrolledOutputs
 from crowdfm_core.models.unrolled_sizes import BatchSizes
@@ -35,7 +37,7 @@ class CompiledUnrolledModel(UnrolledModel):
             tasks.posterior[:, 0],
             of("value.norm.scale", layer),
             of("value.norm.shift", layer),
-            of("value.weight", layer),
+            wide(of("value.weight", layer)),
             of("value.posterior.weight", layer)[0],
             of("task.norm.scale", layer),
             of("task.norm.shift", layer),
@@ -62,7 +64,7 @@ class CompiledUnrolledModel(UnrolledModel):
         else:
             own = own.copy()
             own[3 * width + 3 :] = 0
-        option = groups[:, :width] / sizes.option_tasks
+        option, states = groups[:, :width] / sizes.option_tasks, wide(tasks.states)
         logits, log_posterior, posterior = update_tasks(
             layout.candidate_start,
             layout.candidate_option,
@@ -75,20 +77,34 @@ class CompiledUnrolledModel(UnrolledModel):
             side.neighbour_pair,
             layout.row_start,
             side.chunk_start,
-            messages,
+            np.pad(messages, ((0, 1 + LANES // messages.shape[1]), (0, 0))),
             np.log((groups[:, width] + 1) / sizes.prior_total[:, 0]),
-            self._times("task.option", layer, option),
+            wide(self._times("task.option", layer, option)),
             sizes.log_options[:, 0],
             tasks.posterior[:, 0],
-            tasks.states,
-            np.stack([of("task.norm.scale", layer), of("task.norm.shift", layer)]),
-            own,
-            of("task.mean.weight", layer),
-            of("task.hidden.bias", layer),
-            of("task.output.weight", layer),
-            of("task.output.bias", layer),
+            states,
+            _norm(of("task.norm.scale", layer), of("task.norm.shift", layer)),
+            wide(_fill_inputs(own, width, 3)),
+            wide(_fill_inputs(of("task.mean.weight", layer), width, 1)),
+            wide(of("task.hidden.bias", layer)),
+            wide(wide(of("task.output.weight", layer)).T).T.copy(),
+            wide(of("task.output.bias", layer)),
             trust,
-            np.stack([self.tensors["output.norm.scale"], self.tensors["output.norm.shift"]]),
-            self.tensors["output.weight"][:, 0],
+            _norm(self.tensors["output.norm.scale"], self.tensors["output.norm.shift"]),
+            wide(self.tensors["output.weight"][:, 0]),
         )
-        return TaskStates(tasks.states, logits[:, None], log_posterior[:, None], posterior[:, None])
+        return TaskStates(
+            states[:, :width], logits[:, None], log_posterior[:, None], posterior[:, None]
+        )
+
+
+def _norm(scale: FloatArray, shift: FloatArray) -> FloatArray:
+    """Lay out a norm as `normalise` takes it."""
+    return wide(np.stack([scale, shift, np.ones_like(scale)]))
+
+
+def _fill_inputs(weight: FloatArray, width: int, blocks: int) -> FloatArray:
+    """Fill up the first blocks of inputs of a weight [F, H], D each, with zeros as `wide` does."""
+    of_states = wide(weight[: blocks * width].reshape(blocks, width, -1).swapaxes(1, 2))
+    filled = of_states.swapaxes(1, 2).reshape(-1, weight.shape[1])
+    return np.concatenate([filled, weight[blocks * width :]])

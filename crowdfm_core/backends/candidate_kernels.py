@@ -12,6 +12,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from crowdfm_core.backends.vectors import LANES, load, prefetch, store
+
 __all__ = [
     "candidates_to_few_rows",
     "candidates_to_rows",
@@ -19,6 +21,9 @@ __all__ = [
     "rows_to_candidates",
     "sum_by_group",
 ]
+
+
+_AHEAD = 8  # annotations whose rows are asked for before they are added to
 
 
 @numba.njit(cache=True, parallel=True)
@@ -69,8 +74,11 @@ def _add_task(
                 out[target, f] += candidates[c, f]
     else:
         # A task's candidates stand together, as the rows of a pair do.
-        begin, source = row * width, first * width
-        for f in range((last - first) * width):
+        begin, source, size = row * width, first * width, (last - first) * width
+        whole = size // LANES * LANES
+        for f in range(0, whole, LANES):
+            store(flat_out, begin + f, load(flat_out, begin + f) + load(flat, source + f))
+        for f in range(whole, size):
             flat_out[begin + f] += flat[source + f]
 
 
@@ -135,11 +143,16 @@ def candidates_to_few_rows(
     """
     out = np.zeros((row_start[-1], candidates.shape[1]), candidates.dtype)
     flat_out, flat = out.reshape(-1), candidates.reshape(-1)
+    width, last_entry = candidates.shape[1], len(neighbour_pair) - 1
     for group in numba.prange(len(first_pair) - 1):
         low, high = first_pair[group], first_pair[group + 1]
         for t in range(chunk_start[0], chunk_start[-1]):
+            ahead = min(candidate_start[t + 1] - candidate_start[t], 16) * width
             for p in range(pair_start[t], pair_start[t + 1]):
                 for e in range(entry_start[p], entry_start[p + 1]):
+                    soon = row_start[neighbour_pair[min(e + _AHEAD, last_entry)]] * width
+                    for f in range(0, ahead, LANES):
+                        prefetch(flat_out, soon + f)
                     own = neighbour_pair[e]
                     if own < low or own >= high:
                         continue

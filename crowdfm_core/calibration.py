@@ -60,11 +60,9 @@ def calibration_features(layout: CandidateGraph, sums: Floats) -> Floats:
     return np.column_stack([np.log(options), np.log(annotations / tasks), means])
 
 
-def calibration_factors(heads: Tensors, layout: CandidateGraph, sums: Floats) -> Floats:
-    """Factor of each component [J], 1 where the weights lack the head; sums as above."""
-    if not has_head(heads, CALIBRATION_HEAD):
-        return np.ones(len(layout.components))
-    log_factor = read_out(heads, CALIBRATION_HEAD, calibration_features(layout, sums))
+def calibration_factors(heads: Tensors, features: npt.NDArray[Any]) -> Floats:
+    """Factors [N] that the head gives components with these features [N, CALIBRATION_FEATURES]."""
+    log_factor = read_out(heads, CALIBRATION_HEAD, features)
     return np.exp(np.clip(log_factor, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
 
 
@@ -84,8 +82,8 @@ def calibrate(
     if sums is None:
         sums = sureness_sums(layout, log_posterior)
     task = layout.candidate_task
-    factor = calibration_factors(heads, layout, sums)[layout.component_of_task[task]]
-    scaled = factor * log_posterior.astype(np.float64)
+    factors = calibration_factors(heads, calibration_features(layout, sums))
+    scaled = factors[layout.component_of_task[task]] * log_posterior.astype(np.float64)
     scaled -= np.maximum.reduceat(scaled, layout.candidate_start[:-1])[task]
     total = np.bincount(task, np.exp(scaled), len(layout.component_of_task))
     calibrated: Floats = scaled - np.log(total)[task]

@@ -15,7 +15,12 @@ import torch
 
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
-from crowdfm_core.calibration import MAX_LOG_FACTOR, calibration_features, sureness_sums
+from crowdfm_core.calibration import (
+    MAX_LOG_FACTOR,
+    calibration_factors,
+    calibration_features,
+    sureness_sums,
+)
 from crowdfm_core.evaluation.measures import Prediction, log_loss, reliability
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.pretraining.head_samples import draws, some_of_each
@@ -23,7 +28,7 @@ from crowdfm_core.pretraining.networks import Network, train
 from crowdfm_core.pretraining.objective import Tensors
 from crowdfm_core.pretraining.packing import pack_crowds
 from crowdfm_core.pretraining.recipe import Recipe
-from crowdfm_core.read_outs import CALIBRATION_HEAD, PREFIX, has_head, read_out
+from crowdfm_core.read_outs import CALIBRATION_HEAD, PREFIX, has_head
 from crowdfm_core.simulation import (
     CrowdGenerator,
     DawidSkeneCrowds,
@@ -78,10 +83,10 @@ class CalibrationFigures:
 
 
 def with_shared_errors(recipe: Recipe) -> Recipe:
-    """The recipe's mechanisms in which workers err alike, as in real crowds; all where none is.
+    """The recipe's mechanisms in which workers err alike, as real ones do; all where none is such.
 
-    Where workers err independently of each other the model is less sure than it may be, which a
-    head cannot tell from the features alone, and no real crowd is like that.
+    Where workers err independently of each other the model is less sure than it may be, which the
+    features alone do not tell.
     """
     shared = tuple(each for each in recipe.mechanisms if _err_alike(each.crowds))
     return replace(recipe, mechanisms=shared or recipe.mechanisms)
@@ -141,8 +146,7 @@ def measure_calibration(
 
 
 def _figures(heads: Mapping[str, FloatArray], rows: CalibrationRows) -> CalibrationFigures:
-    log_factor = read_out(heads, CALIBRATION_HEAD, rows.features)
-    factor = np.exp(np.clip(log_factor, -MAX_LOG_FACTOR, MAX_LOG_FACTOR))
+    factor = calibration_factors(heads, rows.features)
     raw, calibrated = _judged(rows, np.ones(len(factor))), _judged(rows, factor)
     return CalibrationFigures(
         crowds=len(np.unique(rows.crowd)),

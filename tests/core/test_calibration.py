@@ -127,9 +127,8 @@ def test_no_label_changes(seed: int, options: int) -> None:
 
 
 def test_an_odd_component_gets_a_bounded_factor() -> None:
-    layout = layout_of(random_rows(2), 3)
-    sums = np.full((1, 3), 1e9)
-    factors = [calibration_factors(calibration_head(s), layout, sums)[0] for s in range(20)]
+    features = np.full((1, CALIBRATION_FEATURES), 1e9)
+    factors = [calibration_factors(calibration_head(s), features)[0] for s in range(20)]
     assert min(factors) == pytest.approx(math.exp(-MAX_LOG_FACTOR))
     assert max(factors) == pytest.approx(math.exp(MAX_LOG_FACTOR))
 
@@ -193,3 +192,13 @@ def test_command_adds_the_head_and_nothing_else(
     assert new.recipe["heads"].pop("calibration")["all"]["crowds"] == 1
     assert new.recipe == {**old.recipe, "heads": {}}
     assert new.sha256 != old.sha256
+
+
+def test_weights_of_unknown_training_are_not_calibrated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_weights(tmp_path / "unknown", frozen())
+    command = ["heads", "--weights", str(tmp_path / "unknown"), "--device", "cpu"]
+    assert main([*command, "--calibrate", str(tmp_path / "out")]) == 2
+    assert "with the recipe of their training" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -23,10 +23,14 @@ _KINDS = ("java", "python")
 
 @dataclass(frozen=True)
 class Sample:
-    """State at one moment; cpu_seconds also count processes that have ended. By kind."""
+    """State at one moment; cpu_seconds also count processes that have ended. By kind.
+
+    largest_bytes: memory of the largest process of the kind, memory_bytes of all.
+    """
 
     epoch_seconds: float
     memory_bytes: dict[str, int]
+    largest_bytes: dict[str, int]
     cpu_seconds: dict[str, float]
 
 
@@ -41,13 +45,15 @@ class Watched:
     samples: list[Sample] = field(default_factory=list)
 
     def peak_memory_bytes(self) -> dict[str, int]:
-        """Largest memory of each kind, and of both at one moment as `together`."""
+        """Largest memory of each kind, of both at one moment as `together`, and of one process of
+        Python as `one_python`."""
         peaks = {
             kind: max((one.memory_bytes[kind] for one in self.samples), default=0)
             for kind in _KINDS
         }
         together = max((sum(one.memory_bytes.values()) for one in self.samples), default=0)
-        return peaks | {"together": together}
+        one_python = max((one.largest_bytes["python"] for one in self.samples), default=0)
+        return peaks | {"together": together, "one_python": one_python}
 
     def cpu_seconds(self, start: float, end: float) -> dict[str, float]:
         """Processor time by kind between two moments, as far as samples tell."""
@@ -80,16 +86,18 @@ def watch(command: Sequence[str], *, cwd: Path) -> Watched:
 def _sample_until(root: int, ended: threading.Event, samples: list[Sample]) -> None:
     used: dict[tuple[int, str], float] = {}  # largest processor time seen of each process
     while not ended.wait(_EVERY_SECONDS):
-        memory = dict.fromkeys(_KINDS, 0)
+        memory, largest = dict.fromkeys(_KINDS, 0), dict.fromkeys(_KINDS, 0)
         for pid in _tree(root):
             try:
                 kind = "java" if "java" in Path(f"/proc/{pid}/comm").read_text() else "python"
-                memory[kind] += _memory_bytes(pid)
+                own = _memory_bytes(pid)
+                memory[kind] += own
+                largest[kind] = max(largest[kind], own)
                 used[pid, kind] = _cpu_seconds(pid)
             except OSError:  # it has ended meanwhile
                 continue
         cpu = {kind: sum(s for (_, of), s in used.items() if of == kind) for kind in _KINDS}
-        samples.append(Sample(time.time(), memory, cpu))
+        samples.append(Sample(time.time(), memory, largest, cpu))
 
 
 def _tree(root: int) -> list[int]:

@@ -12,6 +12,8 @@ from crowdfm_core.simulation.lake import LakeSizes
 from tests.bench.lake_benchmark import LAKES, main
 from tests.bench.process_tree import Sample, Watched, watch
 
+NOTHING = {"java": 0, "python": 0}
+
 # Holds 200 MB in a child for a while, and computes.
 BUSY_CHILD = """
 import subprocess, sys
@@ -28,13 +30,14 @@ def test_memory_and_time_of_children_are_counted(tmp_path: Path) -> None:
     assert 200e6 < peak["python"] < 600e6
     assert peak["java"] == 0
     assert peak["together"] == peak["python"]
+    assert 200e6 < peak["one_python"] <= peak["python"]
     used = run.cpu_seconds(run.samples[0].epoch_seconds, run.samples[-1].epoch_seconds)
     assert 0 < used["python"] <= run.seconds
 
 
 def test_processor_time_between_two_moments_is_a_difference() -> None:
     samples = [
-        Sample(float(second), {"java": 1, "python": 1}, {"java": 2.0 * second, "python": 1.0})
+        Sample(float(second), NOTHING, NOTHING, {"java": 2.0 * second, "python": 1.0})
         for second in range(10)
     ]
     run = Watched(0, "", "", 10.0, samples)

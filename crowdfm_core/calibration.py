@@ -41,7 +41,8 @@ def sureness_sums(layout: CandidateGraph, log_posterior: npt.NDArray[Any]) -> Fl
     task, component = layout.candidate_task, layout.component_of_task
     posterior = np.exp(log_posterior.astype(np.float64))
     share = layout.votes / np.maximum(layout.graph.tasks.degree, 1)[task]
-    largest = np.maximum.reduceat(posterior, layout.candidate_start[:-1])
+    largest = np.zeros(len(component))  # a task without annotations may have no candidates
+    np.maximum.at(largest, task, posterior)
     right = np.bincount(task, posterior * share, len(largest))
     agree = np.bincount(task, share**2, len(largest))
     number = len(layout.components)
@@ -84,7 +85,9 @@ def calibrate(
     task = layout.candidate_task
     factors = calibration_factors(heads, calibration_features(layout, sums))
     scaled = factors[layout.component_of_task[task]] * log_posterior.astype(np.float64)
-    scaled -= np.maximum.reduceat(scaled, layout.candidate_start[:-1])[task]
+    top = np.full(len(layout.component_of_task), -np.inf)
+    np.maximum.at(top, task, scaled)
+    scaled -= top[task]
     total = np.bincount(task, np.exp(scaled), len(layout.component_of_task))
     calibrated: Floats = scaled - np.log(total)[task]
     return calibrated

@@ -152,6 +152,7 @@ class AttentionProgram:
             return self._update_block(step.layer, state, workers)
         return self._update_shard(step.layer, state or self._new_shard(part, cut, inbox), inbox)
 
+    @one_blas_thread()
     def finish_block(self, state: Any, inbox: Sequence[Message]) -> ScoredBlock:
         """See `BlockProgram`."""
         return score_block(state.labelled, state.graph)

@@ -78,11 +78,15 @@ def sum_of(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
 def total_at(
     keys: npt.NDArray[Any], parts: Iterable[Keyed], dtype: npt.DTypeLike
 ) -> npt.NDArray[Any]:
-    """Add up the tables of all parts and return the rows of some keys [N], as [N, F]."""
+    """Add up the tables of all parts and return the rows of some keys [N], as [N, F].
+
+    keys are sorted and distinct; what parts have of others is left out.
+    """
     parts = list(parts)
-    size = max(int(some.max(initial=-1)) + 1 for some in (keys, *(part.keys for part in parts)))
-    total = np.zeros((size, parts[0].values.shape[1]))
+    total = np.zeros((len(keys), parts[0].values.shape[1]))
     for part in parts:
-        total[part.keys] += part.values
-    rows: npt.NDArray[Any] = total[keys].astype(dtype)
-    return rows
+        place = np.searchsorted(keys, part.keys)
+        found = np.flatnonzero(place < len(keys))
+        found = found[keys[place[found]] == part.keys[found]]
+        total[place[found]] += part.values[found]
+    return total.astype(dtype)

@@ -11,8 +11,9 @@ from crowdfm_core.models.unrolled_config import UnrolledConfig
 __all__ = ["plan_cut"]
 
 _MOST = 4096  # parts of either kind
-_ROWS_PER_SHARD = 500_000  # of the unrolled model
-_WORKERS_PER_SHARD = 50_000  # of the paper's, which has no rows
+_ROWS = 500_000  # of a shard of the unrolled model
+_WORKERS = 50_000  # of a shard of the paper's, which has no rows
+_RECEIVED = 8  # times as many sums may reach a shard from all blocks together
 _SPARE = 0.5  # of the budget: blocks are not all alike, and messages are beside them
 
 
@@ -23,7 +24,8 @@ def plan_cut(
 
     It is cut where it has more than max_annotations annotations, or would need more than max_bytes
     at once. A block then has about max_annotations of them, or fewer where these need more memory;
-    a shard has about half a million rows of workers, or fifty thousand workers.
+    a shard has at most about half a million rows of workers, or fifty thousand workers, and gets
+    eight times as many sums from all blocks.
     """
     needed = bytes_of_sizes(config, sizes)
     if sizes.annotations <= max_annotations and needed <= max_bytes:
@@ -32,9 +34,13 @@ def plan_cut(
     while blocks < _MOST and _bytes_of_block(config, sizes, blocks) > _SPARE * max_bytes:
         blocks += -(-blocks // 4)
     if isinstance(config, UnrolledConfig):
-        shards = -(-most_rows(sizes) // _ROWS_PER_SHARD)
+        own, limit = most_rows(sizes), _ROWS
+        per_annotation = own // min(sizes.annotations, sizes.workers * sizes.options)
     else:
-        shards = -(-sizes.workers // _WORKERS_PER_SHARD)
+        own, limit, per_annotation = sizes.workers, _WORKERS, 1
+    # What blocks send a shard, each of the rows that they share.
+    received = min(blocks * own, sizes.annotations * per_annotation)
+    shards = max(-(-own // limit), -(-received // (_RECEIVED * limit)))
     return Cut(min(blocks, _MOST), min(shards, _MOST), sizes)
 
 

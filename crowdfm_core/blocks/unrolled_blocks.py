@@ -55,8 +55,8 @@ class BlockState:
     """What a block keeps between supersteps.
 
     rows_of_shard, workers_of_shard: what it shares with each shard, in the order of its roster.
-    groups: what it has sent of its own last, sums by option. Of the read-outs, once known: facts,
-    crowd, groups of the whole component, and labels without the difficulty.
+    Of the read-outs, once known: facts, crowd, groups (`LastSums.groups` of the whole component),
+    and labels without the difficulty.
     """
 
     part: Part

@@ -22,7 +22,6 @@ __all__ = [
     "RowFeatures",
     "RowMessages",
     "RowSums",
-    "Sureness",
     "SurenessSums",
     "TaskSpread",
     "WorkerSpread",
@@ -45,8 +44,9 @@ class Roster:
 
 @dataclass(frozen=True)
 class RowSums:
-    """From a block to a shard: sums over the block's annotations of each shared row, of which
-    column `expected` counts answers; counts: of all rows of the block, by place of the pooled."""
+    """From a block to a shard: sums over the block's annotations of each shared row, `Learned.rows`
+    or at the end `LastSums.rows`; counts: expected ones of all rows of the block, by place of the
+    pooled."""
 
     rows: Floats
     counts: Keyed
@@ -86,13 +86,6 @@ class RowFeatures:
 
     rows: Floats
     crowd: Floats
-
-
-@dataclass(frozen=True)
-class Sureness:
-    """From a block to every block: `sureness_sums` of its tasks."""
-
-    sums: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

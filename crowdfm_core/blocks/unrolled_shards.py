@@ -27,6 +27,7 @@ from crowdfm_core.blocks.unrolled_messages import (
 )
 from crowdfm_core.blocks.workers import number_workers
 from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph, IntArray, Side
 from crowdfm_core.models.embeddings import (
     WorkerFacts,
@@ -191,6 +192,11 @@ def _without_tasks(
 ) -> AnnotationGraph:
     """Return a graph of workers with their pairs (worker x options + option) and how often each
     was answered; its annotations cannot be walked."""
+    if count.sum() >= 2**31:
+        raise ScoringError(
+            f"a shard of {num_workers} workers: expected fewer than 2**31 answers, got "
+            f"{count.sum()}; lower scoring.max_annotations_per_block"
+        )
     nothing = np.zeros(0, np.int32)
     worker = (pairs // options).astype(np.int32)
     workers = Side(

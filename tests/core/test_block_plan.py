@@ -42,6 +42,15 @@ def test_memory_decides_where_annotations_do_not() -> None:
     assert cut.shards == 20  # of ten million rows
 
 
+def test_what_a_shard_receives_is_bounded_too() -> None:
+    """Every one of 250 blocks meets all 20,000 workers: a shard's inbox, not its rows, is large."""
+    busy = ComponentSizes(1_000_000_000, 200_000_000, 20_000, 4)
+    cut = plan_cut(CONFIG, busy, max_annotations=4_000_000, max_bytes=16 * GIB)
+    assert cut is not None
+    assert cut.blocks == 250
+    assert cut.shards == 20  # of 250 times 320,000 rows, four million each
+
+
 @given(
     annotations=st.integers(1, 10**9),
     per_task=st.integers(1, 200),

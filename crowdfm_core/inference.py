@@ -30,11 +30,13 @@ __all__ = [
     "EmbeddedTasks",
     "Inference",
     "LabelledTasks",
+    "attention_model",
     "draw_options",
     "embed_draw",
     "label_draws",
     "label_posterior",
     "make_inference",
+    "unrolled_model",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -87,17 +89,28 @@ def make_inference(
     return _Attention(weights, ops, num_draws, max_probabilities)
 
 
+def attention_model(weights: FrozenWeights, ops: Operations) -> AttentionModel:
+    """The paper's architecture with frozen weights; over `NumpyOps` with compiled loops."""
+    assert isinstance(weights.config, AttentionConfig)
+    kind = CompiledAttentionModel if isinstance(ops, NumpyOps) else AttentionModel
+    return kind(weights.config, _tensors(weights, ops), ops)
+
+
+def unrolled_model(weights: FrozenWeights, ops: Operations) -> UnrolledModel:
+    """The unrolled model with frozen weights; over `NumpyOps` with compiled loops."""
+    assert isinstance(weights.config, UnrolledConfig)
+    kind = CompiledUnrolledModel if isinstance(ops, NumpyOps) else UnrolledModel
+    return kind(weights.config, _tensors(weights, ops), ops)
+
+
 class _Attention:
     def __init__(
         self, weights: FrozenWeights, ops: Operations, num_draws: int, max_probabilities: int
     ) -> None:
-        assert isinstance(weights.config, AttentionConfig)
         self.weights = weights
-        self.ops = ops
         self.num_draws = num_draws
         self.max_probabilities = max_probabilities
-        kind = CompiledAttentionModel if isinstance(ops, NumpyOps) else AttentionModel
-        self.model = kind(weights.config, _tensors(weights, ops), ops)
+        self.model = attention_model(weights, ops)
 
     def label(
         self, graph: AnnotationGraph, project_ids: Sequence[str], num_options: IntArray
@@ -171,7 +184,7 @@ def label_draws(
     """Label the tasks of a graph by the mean probability over the draws."""
     per_task = graph.task_option_end - graph.task_option_start
     top_offsets = _offsets(np.minimum(per_task, max_probabilities))
-    label, runner_up, p, runner_up_p, entropy, top, top_p, own = label_tasks(
+    found = label_tasks(
         np.stack([draw.task_part for draw in draws]),
         np.stack([draw.option_part for draw in draws]),
         weights.tensors["classifier.output.weight"],
@@ -183,28 +196,15 @@ def label_draws(
         graph.tasks.entry_start,
         top_offsets,
     )
-    return LabelledTasks(
-        label,
-        runner_up,
-        p,
-        runner_up_p,
-        entropy,
-        top_offsets,
-        top,
-        top_p,
-        own,
-        ability,
-        difficulty=np.mean([draw.difficulty for draw in draws], axis=0),
-    )
+    difficulty = np.mean([draw.difficulty for draw in draws], axis=0)
+    return _labelled(found, top_offsets, ability, difficulty)
 
 
 class _Unrolled:
     def __init__(self, weights: FrozenWeights, ops: Operations, max_probabilities: int) -> None:
-        assert isinstance(weights.config, UnrolledConfig)
         self.weights = weights
         self.max_probabilities = max_probabilities
-        kind = CompiledUnrolledModel if isinstance(ops, NumpyOps) else UnrolledModel
-        self.model = kind(weights.config, _tensors(weights, ops), ops)
+        self.model = unrolled_model(weights, ops)
 
     def label(
         self, graph: AnnotationGraph, project_ids: Sequence[str], num_options: IntArray
@@ -231,7 +231,7 @@ def label_posterior(
     """Label the tasks of a layout from the log posterior of its candidates [C]."""
     side = layout.graph.tasks
     top_offsets = _offsets(np.minimum(np.diff(layout.candidate_start), max_probabilities))
-    label, runner_up, p, runner_up_p, entropy, top, top_p, own = label_candidates(
+    found = label_candidates(
         np.exp(log_posterior.astype(np.float64)),
         layout.candidate_start,
         layout.candidate_option,
@@ -240,6 +240,17 @@ def label_posterior(
         side.entry_start,
         top_offsets,
     )
+    return _labelled(found, top_offsets, ability, difficulty)
+
+
+def _labelled(
+    found: tuple[npt.NDArray[Any], ...],
+    top_offsets: npt.NDArray[np.int64],
+    ability: Floats,
+    difficulty: Floats,
+) -> LabelledTasks:
+    """Name what `label_tasks` and `label_candidates` return."""
+    label, runner_up, p, runner_up_p, entropy, top, top_p, own = found
     return LabelledTasks(
         label,
         runner_up,

@@ -17,21 +17,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crowdfm_core.backends.attention_numpy import CompiledAttentionModel
 from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.backends.numpy_backend import NumpyOps
+from crowdfm_core.blocks.block_graph import block_graph
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep, bodies
-from crowdfm_core.blocks.results import AnswerSums, ScoredBlock, answer_messages, score_block
-from crowdfm_core.blocks.workers import number_workers, workers_by_shard
+from crowdfm_core.blocks.results import (
+    ScoredBlock,
+    answer_messages,
+    score_block,
+    score_workers,
+    sum_answers,
+)
+from crowdfm_core.blocks.workers import by_shard, number_workers, shards_of
 from crowdfm_core.graph import AnnotationGraph, IntArray
-from crowdfm_core.inference import LabelledTasks, draw_options, embed_draw, label_draws
-from crowdfm_core.memory import check_memory
+from crowdfm_core.inference import (
+    LabelledTasks,
+    attention_model,
+    draw_options,
+    embed_draw,
+    label_draws,
+)
 from crowdfm_core.models.attention import AttentionConfig, Partials, merge_partials
 from crowdfm_core.read_outs import read_out
 from crowdfm_core.scoring import AnnotationBatch, ScoredWorkers
 from crowdfm_core.weights import FrozenWeights
 
-__all__ = ["AttentionProgram"]
+__all__ = ["AttentionProgram", "attention_supersteps"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -83,23 +94,20 @@ class _WorkerStates:
     draws: list[Floats]
 
 
+def attention_supersteps(layers: int) -> list[Superstep]:
+    """What happens between the start and the finish."""
+    steps = [Superstep(side, "update", n) for n in range(layers) for side in (False, True)]
+    return steps[1:]  # the first layer of the tasks is part of the start
+
+
 class AttentionProgram:
     """See `BlockProgram`."""
 
     def __init__(self, weights: FrozenWeights, *, num_draws: int, max_probabilities: int) -> None:
-        assert isinstance(weights.config, AttentionConfig)
-        ops = NumpyOps()
-        tensors = {name: ops.array(value) for name, value in weights.tensors.items()}
-        self.model = CompiledAttentionModel(weights.config, tensors, ops)
+        self.model = attention_model(weights, NumpyOps())
         self.weights = weights
         self.num_draws = num_draws
         self.max_probabilities = max_probabilities
-
-    def supersteps(self) -> list[Superstep]:
-        """See `BlockProgram`."""
-        layers = self.model.config.layers
-        steps = [Superstep(side, "update", n) for n in range(layers) for side in (False, True)]
-        return steps[1:]  # the first layer of the tasks is part of the start
 
     @one_blas_thread()
     def start(
@@ -112,17 +120,9 @@ class AttentionProgram:
         max_bytes: int,
     ) -> tuple[_Block, list[Message]]:
         """See `BlockProgram`."""
-        graph = AnnotationGraph.from_arrays(
-            batch.task_index,
-            batch.worker_index,
-            batch.option_index,
-            num_tasks=len(batch.task_project),
-            num_workers=batch.num_workers,
-            num_option_rows=cut.sizes.options,
-        )
-        check_memory(self.model.config, graph, batch.project_ids, max_bytes)
+        graph = block_graph(self.model.config, cut, batch, max_bytes=max_bytes)
         workers, tasks = self.model.initial_states(graph.num_workers, graph.num_tasks)
-        here = workers_by_shard(worker_ids, cut.shards)
+        here = by_shard(shards_of(worker_ids, cut.shards), cut.shards)
         state = _Block(part, cut, batch.project_ids[0], graph, here, [tasks] * self.num_draws)
         names = [
             Message(Part(True, shard), part, _Names([worker_ids[int(w)] for w in of_shard]))
@@ -157,16 +157,12 @@ class AttentionProgram:
         """See `BlockProgram`."""
         return score_block(state.labelled, state.graph)
 
+    @one_blas_thread()
     def finish_shard(self, state: Any, inbox: Sequence[Message]) -> tuple[list[str], ScoredWorkers]:
         """See `BlockProgram`."""
-        heads, count = self.weights.heads, np.maximum(state.num_annotations, 1)
-        ability = [read_out(heads, "ability", workers) for workers in state.workers]
-        return state.worker_ids, ScoredWorkers(
-            ability=np.mean(ability, axis=0),
-            expected_accuracy=state.answers[:, 0] / count,
-            agreement_with_aggregate=state.answers[:, 1] / count,
-            num_annotations=state.num_annotations,
-        )
+        ability = [read_out(self.weights.heads, "ability", workers) for workers in state.workers]
+        scored = score_workers(np.mean(ability, axis=0), state.answers, state.num_annotations)
+        return state.worker_ids, scored
 
     def _update_block(
         self, layer: int, state: _Block, workers: list[Floats]
@@ -240,9 +236,7 @@ class AttentionProgram:
                 )
                 for block, own in state.workers_of_block.items()
             ]
-        answers = np.zeros((len(count), 2))
-        for block, told in bodies(inbox, AnswerSums).items():
-            answers[state.workers_of_block[block]] += told.sums
+        answers = sum_answers(inbox, state.workers_of_block, len(count))
         return replace(state, answers=answers), []
 
 

@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from crowdfm_core.blocks.attention_program import AttentionProgram
+from crowdfm_core.blocks.attention_program import AttentionProgram, attention_supersteps
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
 from crowdfm_core.blocks.results import ScoredBlock
-from crowdfm_core.blocks.unrolled_program import UnrolledProgram
+from crowdfm_core.blocks.unrolled_program import UnrolledProgram, unrolled_supersteps
+from crowdfm_core.models import ModelConfig
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.scoring import AnnotationBatch, ScoredWorkers
 from crowdfm_core.weights import FrozenWeights
 
-__all__ = ["BlockProgram", "State", "make_block_program"]
+__all__ = ["BlockProgram", "State", "make_block_program", "supersteps"]
 
 State = Any  # a program's own, of a block or a shard; it can be pickled
 
 
 class BlockProgram(Protocol):
     """What to do with a part when; for the same messages always the same."""
-
-    def supersteps(self) -> list[Superstep]:
-        """What happens between `start` and the finish."""
 
     def start(
         self,
@@ -54,6 +52,13 @@ class BlockProgram(Protocol):
         self, state: State, inbox: Sequence[Message]
     ) -> tuple[list[str], ScoredWorkers]:
         """Return the ids of a shard's workers, sorted, and their scores."""
+
+
+def supersteps(config: ModelConfig) -> list[Superstep]:
+    """What an architecture does between the start and the finish."""
+    if isinstance(config, UnrolledConfig):
+        return unrolled_supersteps(config.layers)
+    return attention_supersteps(config.layers)
 
 
 def make_block_program(

@@ -1,18 +1,28 @@
-"""What a block makes of its tasks' labels."""
+"""What blocks make of their tasks' labels, and shards of what blocks tell them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from crowdfm_core.blocks.messages import Message, Part
+from crowdfm_core.blocks.messages import Message, Part, bodies
 from crowdfm_core.graph import AnnotationGraph, IntArray
 from crowdfm_core.inference import LabelledTasks
-from crowdfm_core.scoring import ScoredTasks, scored_tasks
+from crowdfm_core.scoring import ScoredTasks, ScoredWorkers, scored_tasks
 
-__all__ = ["AnswerSums", "ScoredBlock", "answer_messages", "score_block"]
+__all__ = [
+    "AnswerSums",
+    "ScoredBlock",
+    "answer_messages",
+    "score_block",
+    "score_workers",
+    "sum_answers",
+]
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,3 +69,26 @@ def answer_messages(
         Message(Part(True, shard), part, AnswerSums(by_worker[here]))
         for shard, here in enumerate(workers_of_shard)
     ]
+
+
+def sum_answers(
+    inbox: Sequence[Message], workers_of_block: Mapping[int, IntArray], num_workers: int
+) -> Floats:
+    """Add up what all blocks tell of a shard's workers: as in `AnswerSums`, [W, 2]."""
+    answers = np.zeros((num_workers, 2))
+    for block, body in bodies(inbox, AnswerSums).items():
+        answers[workers_of_block[block]] += body.sums
+    return answers
+
+
+def score_workers(
+    ability: Floats, answers: Floats, num_annotations: npt.NDArray[np.int64]
+) -> ScoredWorkers:
+    """Scores from `sum_answers` and the workers' numbers of annotations [W]."""
+    count = np.maximum(num_annotations, 1)
+    return ScoredWorkers(
+        ability=ability,
+        expected_accuracy=answers[:, 0] / count,
+        agreement_with_aggregate=answers[:, 1] / count,
+        num_annotations=num_annotations,
+    )

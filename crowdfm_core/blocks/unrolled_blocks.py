@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crowdfm_core.blocks.block_graph import block_graph
 from crowdfm_core.blocks.messages import Cut, Keyed, Message, Part, bodies, sum_of, total_at
 from crowdfm_core.blocks.results import answer_messages
 from crowdfm_core.blocks.unrolled_messages import (
@@ -26,12 +27,11 @@ from crowdfm_core.blocks.unrolled_messages import (
     TaskSpread,
     rows_of_pairs,
 )
-from crowdfm_core.blocks.workers import workers_by_shard
+from crowdfm_core.blocks.workers import by_shard, shards_of
 from crowdfm_core.calibration import calibrate, sureness_sums
 from crowdfm_core.candidates import CandidateGraph
-from crowdfm_core.graph import AnnotationGraph, IntArray
+from crowdfm_core.graph import IntArray
 from crowdfm_core.inference import LabelledTasks, label_posterior
-from crowdfm_core.memory import check_memory
 from crowdfm_core.models.embeddings import (
     TaskFacts,
     embed_tasks,
@@ -85,28 +85,19 @@ def start_block(
     worker_ids [W]: names of the batch's workers, alike in all blocks. Raises ScoringError where
     the block needs more than max_bytes.
     """
-    graph = AnnotationGraph.from_arrays(
-        batch.task_index,
-        batch.worker_index,
-        batch.option_index,
-        num_tasks=len(batch.task_project),
-        num_workers=batch.num_workers,
-        num_option_rows=cut.sizes.options,
-    )
-    check_memory(model.config, graph, batch.project_ids, max_bytes)
+    graph = block_graph(model.config, cut, batch, max_bytes=max_bytes)
     layout = CandidateGraph.of(graph, part_of=cut.sizes)
-    workers = workers_by_shard(worker_ids, cut.shards)
-    pairs = [
-        np.flatnonzero(np.isin(graph.workers.pair_centre, here)).astype(np.int32)
-        for here in workers
-    ]
+    sizes = BatchSizes(layout, model.ops)
+    shard = shards_of(worker_ids, cut.shards)
+    workers = by_shard(shard, cut.shards)
+    pairs = by_shard(shard[graph.workers.pair_centre], cut.shards)
     state = BlockState(
         part,
         cut,
         layout,
         rows_of_shard=[rows_of_pairs(layout.row_start, own) for own in pairs],
         workers_of_shard=workers,
-        tasks=model.start_tasks(BatchSizes(layout, model.ops)),
+        tasks=model.start_tasks(sizes),
     )
     size = np.diff(graph.workers.entry_start)
     rosters = [
@@ -118,7 +109,7 @@ def start_block(
         )
         for here, own in zip(workers, pairs, strict=True)
     ]
-    return state, [*_to_shards(state, rosters), *_learn(model, 0, state)]
+    return state, [*_to_shards(state, rosters), *_learn(model, 0, state, sizes)]
 
 
 def update_block(
@@ -131,7 +122,7 @@ def update_block(
     tasks = model.update_tasks(layer, sizes, state.tasks, messages, groups)
     state = replace(state, tasks=tasks)
     if layer + 1 < model.config.layers:
-        return state, _learn(model, layer + 1, state)
+        return state, _learn(model, layer + 1, state, sizes)
     sums = last_sums(model.ops, sizes, tasks.posterior)
     sure = SurenessSums(sureness_sums(state.layout, tasks.log_posterior[:, 0]))
     shared = _share(model, state, sizes, sums.rows, sums.rows[:, :1], sums.groups)
@@ -190,8 +181,7 @@ def finish_block(
     return replace(state.labelled, difficulty=read_out(heads, "difficulty", embedded))
 
 
-def _learn(model: UnrolledModel, layer: int, state: BlockState) -> list[Message]:
-    sizes = BatchSizes(state.layout, model.ops)
+def _learn(model: UnrolledModel, layer: int, state: BlockState, sizes: BatchSizes) -> list[Message]:
     learned = model.learn(layer, sizes, state.tasks)
     expected = learned.rows[:, model.config.width :]
     return _share(model, state, sizes, learned.rows, expected, learned.groups)

@@ -11,7 +11,6 @@ from typing import Any
 
 from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.backends.numpy_backend import NumpyOps
-from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
 from crowdfm_core.blocks.results import ScoredBlock, score_block
 from crowdfm_core.blocks.unrolled_blocks import (
@@ -28,32 +27,29 @@ from crowdfm_core.blocks.unrolled_shards import (
     tell_features,
     update_shard,
 )
-from crowdfm_core.models.unrolled_config import UnrolledConfig
+from crowdfm_core.inference import unrolled_model
 from crowdfm_core.scoring import AnnotationBatch, ScoredWorkers
 from crowdfm_core.weights import FrozenWeights
 
-__all__ = ["UnrolledProgram"]
+__all__ = ["UnrolledProgram", "unrolled_supersteps"]
 
 _State = BlockState | ShardState
+
+
+def unrolled_supersteps(layers: int) -> list[Superstep]:
+    """What happens between the start and the finish."""
+    updates = [Superstep(side, "update", n) for n in range(layers) for side in (True, False)]
+    ends = [Superstep(True, "tell"), Superstep(False, "tell")]
+    return [Superstep(True, "start"), *updates, *ends]
 
 
 class UnrolledProgram:
     """See `BlockProgram`."""
 
     def __init__(self, weights: FrozenWeights, *, max_probabilities: int) -> None:
-        assert isinstance(weights.config, UnrolledConfig)
-        ops = NumpyOps()
-        tensors = {name: ops.array(value) for name, value in weights.tensors.items()}
-        self.model = CompiledUnrolledModel(weights.config, tensors, ops)
+        self.model = unrolled_model(weights, NumpyOps())
         self.heads = weights.heads
         self.max_probabilities = max_probabilities
-
-    def supersteps(self) -> list[Superstep]:
-        """See `BlockProgram`."""
-        layers = self.model.config.layers
-        updates = [Superstep(side, "update", n) for n in range(layers) for side in (True, False)]
-        ends = [Superstep(True, "tell"), Superstep(False, "tell")]
-        return [Superstep(True, "start"), *updates, *ends]
 
     @one_blas_thread()
     def start(

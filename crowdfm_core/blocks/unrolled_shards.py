@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.blocks.messages import Cut, Keyed, Message, Part, bodies, sum_of, total_at
-from crowdfm_core.blocks.results import AnswerSums
+from crowdfm_core.blocks.results import score_workers, sum_answers
 from crowdfm_core.blocks.unrolled_messages import (
     PooledStates,
     Roster,
@@ -90,11 +90,12 @@ def start_shard(
     layout = CandidateGraph.of(graph, part_of=cut.sizes)
     rows_of_block = {block: rows_of_pairs(layout.row_start, own) for block, own in of_block.items()}
     sums, counts = _merged(layout, rows_of_block, inbox)
-    rows = model.start_rows(BatchSizes(layout, model.ops))
+    sizes = BatchSizes(layout, model.ops)
+    rows = model.start_rows(sizes)
     state = ShardState(
         part, cut, worker_ids, layout, rows_of_block, workers, rows, sums=sums, counts=counts
     )
-    return state, _pool(model, 0, state)
+    return state, _pool(model, 0, state, sizes)
 
 
 def update_shard(
@@ -114,7 +115,7 @@ def update_shard(
         for block, own in state.rows_of_block.items()
     ]
     if layer + 1 < model.config.layers:
-        sent += _pool(model, layer + 1, state)
+        sent += _pool(model, layer + 1, state, sizes)
     return state, sent
 
 
@@ -152,16 +153,9 @@ def finish_shard(
         pooled=state.counts,
         spread=model.ops.array(spread),
     )
-    answers = np.zeros((len(state.worker_ids), 2))
-    for block, body in bodies(inbox, AnswerSums).items():
-        answers[state.workers_of_block[block]] += body.sums
+    answers = sum_answers(inbox, state.workers_of_block, len(state.worker_ids))
     count = state.layout.graph.workers.degree.astype(np.int64)
-    return ScoredWorkers(
-        ability=read_out(heads, "ability", embedded),
-        expected_accuracy=answers[:, 0] / np.maximum(count, 1),
-        agreement_with_aggregate=answers[:, 1] / np.maximum(count, 1),
-        num_annotations=count,
-    )
+    return score_workers(read_out(heads, "ability", embedded), answers, count)
 
 
 def _merged(
@@ -178,8 +172,8 @@ def _merged(
     return sums.astype(first.dtype), counts
 
 
-def _pool(model: UnrolledModel, layer: int, state: ShardState) -> list[Message]:
-    states = model.pool_states(layer, BatchSizes(state.layout, model.ops), state.rows)
+def _pool(model: UnrolledModel, layer: int, state: ShardState, sizes: BatchSizes) -> list[Message]:
+    states = model.pool_states(layer, sizes, state.rows)
     return _to_shards(state, PooledStates(Keyed(state.layout.place_of_pooled, states)))
 
 

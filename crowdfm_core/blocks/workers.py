@@ -9,13 +9,18 @@ import numpy as np
 
 from crowdfm_core.graph import IntArray
 
-__all__ = ["number_workers", "workers_by_shard"]
+__all__ = ["by_shard", "number_workers", "shards_of"]
 
 
-def workers_by_shard(worker_ids: Sequence[str], shards: int) -> list[IntArray]:
-    """Workers of each shard, by their place in worker_ids; who belongs where depends on the id."""
-    shard = np.array([crc32(name.encode()) % shards for name in worker_ids], np.int64)
-    return [np.flatnonzero(shard == s).astype(np.int32) for s in range(shards)]
+def shards_of(worker_ids: Sequence[str], shards: int) -> IntArray:
+    """Shard of each worker, int32 [W]; it depends on the id alone."""
+    return np.array([crc32(name.encode()) % shards for name in worker_ids], np.int32)
+
+
+def by_shard(shard: IntArray, shards: int) -> list[IntArray]:
+    """Places of each shard in `shard` [N], rising."""
+    order = np.argsort(shard, kind="stable").astype(np.int32)
+    return np.split(order, np.cumsum(np.bincount(shard, minlength=shards))[:-1])
 
 
 def number_workers(

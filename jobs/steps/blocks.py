@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from crowdfm_core.blocks.messages import Superstep
 from crowdfm_core.blocks.plan import plan_cut
 from crowdfm_core.candidates import MAX_DENSE_OPTIONS, ComponentSizes
 from crowdfm_core.config import ScoringConfig
@@ -86,18 +88,20 @@ def score_in_blocks(
     plan: BlockPlan,
     model: FrozenModel,
     *,
+    steps: Sequence[Superstep],
     max_bytes: int,
 ) -> DataFrame:
     """Return scores as `jobs.steps.scoring.score_annotations` does; same grain and columns.
 
-    annotations: with component_id, of any components; those of the plan are scored. A part is one
+    annotations: with component_id, of any components; those of the plan are scored. steps: of the
+    model's architecture. A part is one
     partition; every superstep is one stage, so that Spark repeats what a lost executor held, with
     the same result. Runs on the CPU.
     """
     nodes = Nodes(plan.components)
     arranged = arrange_batches(_with_block(annotations, plan), options, _batches(plan))
     parts = arranged.mapInArrow(start_blocks(nodes, model, max_bytes=max_bytes), PART_SCHEMA)
-    for number, step in enumerate(model.program().supersteps(), start=1):
+    for number, step in enumerate(steps, start=1):
         sent = parts.repartitionById(len(nodes), "node")
         parts = sent.mapInArrow(run_superstep(nodes, model, step, number), PART_SCHEMA)
     last = parts.repartitionById(len(nodes), "node")

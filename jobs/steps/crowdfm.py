@@ -9,6 +9,7 @@ from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from crowdfm_core.blocks.program import supersteps
 from crowdfm_core.config import JobConfig
 from crowdfm_core.weights import load_weights
 from jobs.steps.batches import assign_batches
@@ -79,7 +80,9 @@ def aggregate_with_crowdfm(
             config.output.max_probabilities,
         )
         scores = scores.unionByName(
-            score_in_blocks(annotations, options, plan, frozen, max_bytes=max_bytes)
+            score_in_blocks(
+                annotations, options, plan, frozen, steps=supersteps(model), max_bytes=max_bytes
+            )
         )
     scores = scores.persist(StorageLevel.DISK_ONLY)
     return Aggregated(labels_from_scores(scores), workers_from_scores(scores), (scores, batches))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdfm_core.blocks.messages import Cut, Message, Part
-from crowdfm_core.blocks.program import State, make_block_program
+from crowdfm_core.blocks.program import State, make_block_program, supersteps
 from crowdfm_core.blocks.results import ScoredBlock
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.read_outs import CALIBRATION_HEAD, PREFIX
@@ -102,7 +102,7 @@ def run_in_parts(
     for b, here in tasks.items():
         part = Part(is_shard=False, number=b)
         take(part, *program.start(part, cut, *block_of(batch, here), max_bytes=2**30))
-    for step in program.supersteps():
+    for step in supersteps(weights.config):
         number = shards if step.of_shards else blocks
         acting = [Part(step.of_shards, index) for index in range(number)]
         read = {part: inbox.pop(part, []) for part in acting}

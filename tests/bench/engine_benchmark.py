@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from tests.bench.engine_routes import ITERATIONS, ROUTES
 from tests.bench.harness import Result, publish
-from tests.bench.process_tree import Watched, watch
+from tests.bench.process_tree import Watched, watch_or_exit
 
 __all__ = ["main"]
 
@@ -60,11 +60,10 @@ def _compare(
         out = folder / f"labels_{engine}"
         _remove(out)
         command = [sys.executable, "-m", "tests.bench.engine_routes"]
-        run = watch([*command, engine, str(lake), str(out), driver_memory], cwd=_ROOT)
+        command += [engine, str(lake), str(out), driver_memory]
+        run = watch_or_exit(command, cwd=_ROOT, problem=f"{engine} failed")
         said = re.search(r"^seconds ([\d.]+)$", run.stdout, re.MULTILINE)
-        if run.returncode or said is None:
-            sys.stderr.write(run.stderr)
-            raise SystemExit(f"{engine} failed ({run.returncode})")
+        assert said is not None  # the last thing that a route does
         seconds[engine] = float(said[1])
         labels[engine] = out
         details[engine] = {"seconds": seconds[engine], **_figures(run)}
@@ -106,10 +105,8 @@ def _draw_lake(annotations: int, projects: int, folder: Path) -> Path:
         command = [str(Path(sys.executable).parent / "crowdfm"), "simulate", "lake"]
         command += ["--out", str(lake), "--format", "parquet", "--overwrite"]
         command += ["--annotations", str(annotations), "--projects", str(projects)]
-        run = watch([*command, "--bad-rows", "0", "--repeated-rows", "0"], cwd=_ROOT)
-        if run.returncode:
-            sys.stderr.write(run.stderr)
-            raise SystemExit(f"the lake could not be drawn ({run.returncode})")
+        command += ["--bad-rows", "0", "--repeated-rows", "0"]
+        watch_or_exit(command, cwd=_ROOT, problem="the lake could not be drawn")
         done.touch()
     return lake
 

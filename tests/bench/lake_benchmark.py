@@ -23,7 +23,7 @@ import yaml
 from crowdfm_core.simulation.lake import LakeSizes, draw_plans
 from tests.bench.crowds import SENTI
 from tests.bench.harness import Result, publish
-from tests.bench.process_tree import Watched, watch
+from tests.bench.process_tree import Watched, watch, watch_or_exit
 from tests.cluster.event_log import read_tasks, task_totals
 
 __all__ = ["LAKES", "main", "measure"]
@@ -92,10 +92,7 @@ def measure(
     conf.write_text(yaml.safe_dump(configuration), encoding="utf-8")
     overrides = [word for setting in settings for word in ("--set", setting)]
     command = [str(_BIN / "crowdfm"), "nightly", "--conf", str(conf), "--json", *overrides]
-    run = watch(command, cwd=_ROOT)
-    if run.returncode:
-        sys.stderr.write(run.stderr)
-        raise SystemExit(f"{size}: the nightly job failed with {run.returncode}")
+    run = watch_or_exit(command, cwd=_ROOT, problem=f"{size}: the nightly job failed")
     summary = json.loads(run.stdout.splitlines()[-1])
     accuracy = _accuracy(folder)
     plans = draw_plans(LAKES[size], seed=_SEED)
@@ -149,10 +146,7 @@ def _draw_lake(sizes: LakeSizes, folder: Path) -> float | None:
         command += ["--largest-share", repr(sizes.largest_share)]
     if sizes.options is not None:
         command += ["--options", str(sizes.options)]
-    run = watch(command, cwd=_ROOT)
-    if run.returncode:
-        sys.stderr.write(run.stderr)
-        raise SystemExit(f"the lake could not be drawn ({run.returncode})")
+    run = watch_or_exit(command, cwd=_ROOT, problem="the lake could not be drawn")
     done.write_text(drawn_as)
     return run.seconds
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Sample", "Watched", "watch"]
+__all__ = ["Sample", "Watched", "watch", "watch_or_exit"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _EVERY_SECONDS = 0.5
@@ -81,6 +82,15 @@ def watch(command: Sequence[str], *, cwd: Path) -> Watched:
         sampler.join()
     seconds = time.perf_counter() - began
     return Watched(process.returncode, stdout, stderr, seconds, samples)
+
+
+def watch_or_exit(command: Sequence[str], *, cwd: Path, problem: str) -> Watched:
+    """Watch a command; where it fails, show its errors and end this one, saying the problem."""
+    run = watch(command, cwd=cwd)
+    if run.returncode:
+        sys.stderr.write(run.stderr)
+        raise SystemExit(f"{problem} ({run.returncode})")
+    return run
 
 
 def _sample_until(root: int, ended: threading.Event, samples: list[Sample]) -> None:

@@ -18,6 +18,7 @@ from jobs.steps.blocks import plan_blocks
 from jobs.steps.components import add_components, component_sizes, find_components
 from jobs.steps.crowdfm import aggregate_with_crowdfm
 from jobs.steps.options import index_options
+from tests.spark.answers import assignments
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
 WEIGHTS = load_weights()
@@ -30,15 +31,10 @@ def placed(spark: SparkSession) -> DataFrame:
     """Random answers with component_id; every (task, worker) once."""
     rng = np.random.default_rng(5)
     rows = []
-    for project, (tasks, workers, options) in PROJECTS.items():
-        for task in range(tasks):
-            side = task % 2 if project == "split" else 0
-            pool = np.arange(workers)
-            pool = pool[pool % 2 == side] if project == "split" else pool
-            for worker in rng.choice(pool, min(4, len(pool)), replace=False):
-                right = rng.random() < 0.5 + worker / 100
-                option = task % options if right else rng.integers(0, options)
-                rows.append((project, f"t'{task}\u00e9", f"w{worker}", f"o{option:02}"))
+    for project, task, worker, options in assignments(PROJECTS, rng):
+        right = rng.random() < 0.5 + worker / 100
+        option = task % options if right else rng.integers(0, options)
+        rows.append((project, f"t'{task}\u00e9", f"w{worker}", f"o{option:02}"))
     frame = pd.DataFrame(rows, columns=["project_id", "task_id", "worker_id", "label"])
     annotations = spark.createDataFrame(frame)
     return add_components(annotations, find_components(annotations)).persist()

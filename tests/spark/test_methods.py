@@ -16,6 +16,7 @@ from crowdfm_core.method_batches import project_seed
 from crowdfm_core.methods.answers import Answers, MethodResult
 from crowdfm_core.methods.registry import aggregate
 from jobs.run import run_nightly
+from tests.spark.answers import assignments
 
 METHODS = ["majority_vote", "dawid_skene", "glad", "mace", "wawa", "gold_majority_vote"]
 # Project -> tasks, workers, options; "split" falls into two components that share their options.
@@ -29,15 +30,10 @@ def answers_frame() -> pd.DataFrame:
     """Random answers, with odd ids; every (task, worker) once."""
     rng = np.random.default_rng(1)
     rows = []
-    for project, (tasks, workers, options) in PROJECTS.items():
-        for task in range(tasks):
-            side = task % 2 if project == "split" else 0
-            pool = np.arange(workers)
-            pool = pool[pool % 2 == side] if project == "split" else pool
-            for worker in rng.choice(pool, min(4, len(pool)), replace=False):
-                # Half of the answers are the task's own option, so that there is something to fit.
-                option = task % options if rng.random() < 0.5 else rng.integers(0, options)
-                rows.append((project, f"t'{task}", f"w{worker}", f"o{option:02}\u00e9"))
+    for project, task, worker, options in assignments(PROJECTS, rng):
+        # Half of the answers are the task's own option, so that there is something to fit.
+        option = task % options if rng.random() < 0.5 else rng.integers(0, options)
+        rows.append((project, f"t'{task}", f"w{worker}", f"o{option:02}\u00e9"))
     rows += [("wide", f"t{i // 4}", f"w{i}", f"o{i:03}") for i in range(WIDE)]
     return pd.DataFrame(rows, columns=["project", "task", "worker", "label"])
 

@@ -19,6 +19,7 @@ from jobs.steps.components import add_components, component_sizes, find_componen
 from jobs.steps.options import index_options
 from jobs.steps.outputs import labels_from_scores, workers_from_scores
 from jobs.steps.scoring import score_annotations
+from tests.spark.answers import assignments
 
 MODEL = ModelConfig(num_draws=2)
 # Project -> tasks, workers, options; "split" falls into two components.
@@ -30,14 +31,9 @@ def frame() -> pd.DataFrame:
     """Random answers, with odd ids; every (task, worker) once."""
     rng = np.random.default_rng(1)
     rows = []
-    for project, (tasks, workers, options) in PROJECTS.items():
-        for task in range(tasks):
-            side = task % 2 if project == "split" else 0
-            pool = np.arange(workers)
-            pool = pool[pool % 2 == side] if project == "split" else pool
-            for worker in rng.choice(pool, min(4, len(pool)), replace=False):
-                label = f"o{rng.integers(0, options):02}\u00e9"
-                rows.append((project, f"t'{task}\n", f"w{worker}", label))
+    for project, task, worker, options in assignments(PROJECTS, rng):
+        label = f"o{rng.integers(0, options):02}\u00e9"
+        rows.append((project, f"t'{task}\n", f"w{worker}", label))
     return pd.DataFrame(rows, columns=["project_id", "task_id", "worker_id", "label"])
 
 

@@ -17,19 +17,8 @@ import numpy as np
 
 from crowdfm_core.backends.products import normalise
 from crowdfm_core.backends.score_kernels import fill_up, filled, four_dots, highest, weigh
-from crowdfm_core.backends.vectors import (
-    LANES,
-    any_above,
-    exp,
-    inverse,
-    load,
-    load_quad,
-    maximum,
-    prefetch,
-    splat,
-    store,
-    store_quad,
-)
+from crowdfm_core.backends.vector_memory import load, load_quad, prefetch, store, store_quad
+from crowdfm_core.backends.vectors import LANES, any_above, exp, inverse, maximum, splat
 
 __all__ = ["sum_annotations", "update_centres"]
 
@@ -79,8 +68,7 @@ def update_centres(
     neighbour_bias[pair of (n, o)], and its message messages[n] + option_messages[o]: queries
     [N, G, D, 4] and [K, G, D, 4], messages [N, G, 4, D] and [K, G, 4, D], biases [K, G, 4] and
     [P, G, 4]. own_weight [D, D]: the centre's part of the value; value_bias, output_bias [D];
-    output_scale [C]: what the latter is multiplied by; norm [3, D]: scale, shift, and 1 where a
-    lane is no filling.
+    output_scale [C]: what the latter is multiplied by; norm as of `wide_norm`.
     """
     width, groups = centre.shape[1], queries.shape[1]
     dtype = centre.dtype

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from crowdfm_core.backends.attention_kernels import sum_annotations, update_centres
 from crowdfm_core.backends.blas_threads import one_blas_thread
-from crowdfm_core.backends.layouts import wide
+from crowdfm_core.backends.layouts import wide, wide_norm
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models.attention import AttentionModel, Partials
 
@@ -93,7 +93,7 @@ class CompiledAttentionModel(AttentionModel):
             wide(folded.value_bias[layer]),
             wide(folded.output_bias[layer]),
             self.ops.array(self._bias_scale(self.ops.array(side.degree))),
-            wide(np.stack([scale, self.tensors["norm.shift"], np.ones_like(scale)])),
+            wide_norm(scale, self.tensors["norm.shift"]),
             side.pair_start,
             side.pair_option,
             side.entry_start,

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.vectors import LANES, load, prefetch, store
+from crowdfm_core.backends.vector_memory import load, prefetch, store
+from crowdfm_core.backends.vectors import LANES
 
 __all__ = [
     "candidates_to_few_rows",

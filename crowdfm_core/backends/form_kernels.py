@@ -10,7 +10,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.vectors import LANES, load, splat, store
+from crowdfm_core.backends.vector_memory import load, load_everywhere, store
+from crowdfm_core.backends.vectors import LANES, splat
 
 __all__ = ["quadratic_forms"]
 
@@ -49,15 +50,18 @@ def quadratic_forms(x, square, linear):  # pragma: no cover
             all0 = all1 = all2 = all3 = splat(x.dtype.type(0))
             for i in range(width):
                 at = 4 * (g * width + i)
-                sum0, sum1 = splat(flat_first[at]), splat(flat_first[at + 1])
-                sum2, sum3 = splat(flat_first[at + 2]), splat(flat_first[at + 3])
+                sum0, sum1 = load_everywhere(flat_first, at), load_everywhere(flat_first, at + 1)
+                sum2, sum3 = (
+                    load_everywhere(flat_first, at + 2),
+                    load_everywhere(flat_first, at + 3),
+                )
                 for j in range(i, width):
                     at = 4 * ((g * width + i) * width + j)
                     column = load(columns, LANES * j)
-                    sum0 = sum0 + splat(flat_upper[at]) * column
-                    sum1 = sum1 + splat(flat_upper[at + 1]) * column
-                    sum2 = sum2 + splat(flat_upper[at + 2]) * column
-                    sum3 = sum3 + splat(flat_upper[at + 3]) * column
+                    sum0 = sum0 + load_everywhere(flat_upper, at) * column
+                    sum1 = sum1 + load_everywhere(flat_upper, at + 1) * column
+                    sum2 = sum2 + load_everywhere(flat_upper, at + 2) * column
+                    sum3 = sum3 + load_everywhere(flat_upper, at + 3) * column
                 column = load(columns, LANES * i)
                 all0, all1 = all0 + column * sum0, all1 + column * sum1
                 all2, all3 = all2 + column * sum2, all3 + column * sum3

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.vectors import LANES, load, maximum, splat, sum_lanes
+from crowdfm_core.backends.vector_memory import load
+from crowdfm_core.backends.vectors import LANES, maximum, splat, sum_lanes
 
 __all__ = ["label_candidates", "label_tasks"]
 

@@ -8,7 +8,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from crowdfm_core.backends import candidate_kernels, form_kernels, kernels
+from crowdfm_core.backends import candidate_kernels, form_kernels, kernels, network_kernels
+from crowdfm_core.backends.layouts import wide
+from crowdfm_core.backends.products import ROWS
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import IntArray, Side
 
@@ -16,7 +18,6 @@ __all__ = ["NumpyOps"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-_CHUNK = 4096  # rows
 _COLUMNS = 16  # a product with at least so many columns sums every row in the same order
 
 
@@ -54,19 +55,26 @@ class NumpyOps:
         output_weight: FloatArray,
         output_bias: FloatArray,
     ) -> FloatArray:
-        """See `Operations.two_layers`; in chunks of rows that stay in the processor's cache."""
-        num_rows = len(columns[0])
+        """See `Operations.two_layers`."""
+        num_rows, features = len(columns[0]), len(hidden_weight)
+        x = np.zeros((num_rows + ROWS, features), self.dtype)
+        np.concatenate(columns, axis=1, out=x[:num_rows])
+        shared = [np.zeros((0, len(hidden_bias)), self.dtype)]
+        index = np.empty((len(gathered), num_rows), np.int32)
+        for source, (values, group) in enumerate(gathered):
+            index[source] = group + sum(map(len, shared))
+            shared.append(values)
         out = np.empty((num_rows, output_weight.shape[1]), self.dtype)
-        for start in range(0, num_rows, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            x = np.concatenate([column[part] for column in columns], axis=1)
-            hidden = self.rows_times(x, hidden_weight)
-            for values, index in gathered:
-                hidden += np.take(values, index[part], axis=0)
-            hidden += hidden_bias
-            np.maximum(hidden, 0, out=hidden)
-            out[part] = self.rows_times(hidden, output_weight)
-            out[part] += output_bias
+        network_kernels.two_layers(
+            x,
+            wide(np.concatenate(shared)),
+            index,
+            wide(hidden_weight),
+            wide(hidden_bias),
+            wide(wide(output_weight).T).T.copy(),
+            wide(output_bias),
+            out,
+        )
         return out
 
     def quadratic_forms(self, x: FloatArray, square: FloatArray, linear: FloatArray) -> FloatArray:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.vectors import LANES, load, splat, store, sum_lanes
+from crowdfm_core.backends.vector_memory import load, load_everywhere, store
+from crowdfm_core.backends.vectors import LANES, splat, sum_lanes
 
-__all__ = ["ROWS", "add_rows", "moments", "normalise"]
+__all__ = ["ROWS", "add_rows", "normalise"]
 
-# Lets the compiler reorder sums inside one norm; infinities and NaN keep their meaning.
-_FAST = {"reassoc", "contract", "nsz", "arcp"}
 ROWS = 8  # rows that share the weights that are loaded
 
 
@@ -40,14 +39,14 @@ def add_rows(x, weight, out, number):  # pragma: no cover
             for i in range(features):
                 row = load(weight, i * width + j)
                 place = n * stride + i
-                sum0 = sum0 + splat(flat[place]) * row
-                sum1 = sum1 + splat(flat[place + stride]) * row
-                sum2 = sum2 + splat(flat[place + 2 * stride]) * row
-                sum3 = sum3 + splat(flat[place + 3 * stride]) * row
-                sum4 = sum4 + splat(flat[place + 4 * stride]) * row
-                sum5 = sum5 + splat(flat[place + 5 * stride]) * row
-                sum6 = sum6 + splat(flat[place + 6 * stride]) * row
-                sum7 = sum7 + splat(flat[place + 7 * stride]) * row
+                sum0 = sum0 + load_everywhere(flat, place) * row
+                sum1 = sum1 + load_everywhere(flat, place + stride) * row
+                sum2 = sum2 + load_everywhere(flat, place + 2 * stride) * row
+                sum3 = sum3 + load_everywhere(flat, place + 3 * stride) * row
+                sum4 = sum4 + load_everywhere(flat, place + 4 * stride) * row
+                sum5 = sum5 + load_everywhere(flat, place + 5 * stride) * row
+                sum6 = sum6 + load_everywhere(flat, place + 6 * stride) * row
+                sum7 = sum7 + load_everywhere(flat, place + 7 * stride) * row
             store(out, at, sum0)
             store(out, at + width, sum1)
             store(out, at + 2 * width, sum2)
@@ -58,36 +57,18 @@ def add_rows(x, weight, out, number):  # pragma: no cover
             store(out, at + 7 * width, sum7)
 
 
-@numba.njit(cache=True, fastmath=_FAST, inline="always")
-def moments(x, row, width):  # pragma: no cover
-    """Return the mean of x[row, :width] and the inverse of its standard deviation (epsilon
-    1e-5)."""
-    total = x[row, 0] * 0
-    for d in range(width):
-        total += x[row, d]
-    mean = total / width
-    total = x[row, 0] * 0
-    for d in range(width):
-        total += (x[row, d] - mean) ** 2
-    return mean, 1 / np.sqrt(total / width + x.dtype.type(1e-5))
-
-
 @numba.njit(cache=True, inline="always")
 def normalise(x, at, norm, out, out_at, width):  # pragma: no cover
-    """Write the layer norm (epsilon 1e-5) of x[at : at + D] to `out`; norm [3, D]: scale, shift,
-    and 1 where a lane is no filling."""
+    """Write the layer norm (epsilon 1e-5) of x[at : at + D] to `out`; norm as of `wide_norm`."""
     dtype = x.dtype
-    total, number = splat(dtype.type(0)), splat(dtype.type(0))
+    total = squares = splat(dtype.type(0))
     for d in range(0, width, LANES):
-        total = total + load(x, at + d)
-        number = number + load(norm, 2 * width + d)
-    share = dtype.type(1) / sum_lanes(number)
-    mean = splat(sum_lanes(total) * share)
-    squares = splat(dtype.type(0))
+        total = total + load(x, at + d) * load(norm, 2 * width + d)
+    mean = splat(sum_lanes(total))
     for d in range(0, width, LANES):
-        centred = (load(x, at + d) - mean) * load(norm, 2 * width + d)
-        squares = squares + centred * centred
-    variance = sum_lanes(squares) * share
+        centred = load(x, at + d) - mean
+        squares = squares + centred * centred * load(norm, 2 * width + d)
+    variance = sum_lanes(squares)
     factor = splat(dtype.type(1) / np.sqrt(variance + dtype.type(1e-5)))
     for d in range(0, width, LANES):
         scaled = (load(x, at + d) - mean) * factor * load(norm, d)

@@ -10,18 +10,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.vectors import (
-    LANES,
-    exp,
-    load,
-    maximum,
-    quad_max,
-    quad_sum,
-    splat,
-    spread,
-    store,
-    store_quad,
-)
+from crowdfm_core.backends.vector_memory import load, store, store_quad
+from crowdfm_core.backends.vectors import LANES, exp, maximum, quad_max, quad_sum, splat, spread
 
 __all__ = ["fill_up", "filled", "four_dots", "highest", "weigh"]
 

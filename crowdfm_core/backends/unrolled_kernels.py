@@ -12,74 +12,80 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.products import ROWS, add_rows, moments, normalise
-from crowdfm_core.backends.vectors import LANES, load, maximum, prefetch, splat, store, sum_lanes
+from crowdfm_core.backends.products import add_rows, normalise
+from crowdfm_core.backends.task_steps import GATHERED, gather_messages, softmax, weigh_models
+from crowdfm_core.backends.vector_memory import load, store
+from crowdfm_core.backends.vectors import LANES, as_double, maximum, splat, sum_lanes
 
 __all__ = ["sum_groups", "task_values", "update_tasks"]
 
 # Lets the compiler reorder sums inside one product; infinities and NaN keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
-_CLIP = -10.0
 _CHUNK = 256  # candidates; a multiple of the rows of a product
-_AHEAD = 8  # annotations whose rows are asked for before they are read
 _TASKS = 16  # tasks whose products are taken together, a multiple of these as well
 
 
 @numba.njit(cache=True, fastmath=_FAST, parallel=True)
-def task_values(
-    states,
-    posterior,
-    value_scale,
-    value_shift,
-    value_weight,
-    certain_weight,
-    task_scale,
-    task_shift,
-):  # pragma: no cover
-    """What a layer learns from each candidate: values with the posterior [C, D + 1], of which
-    rows are summed, and normalised states with the posterior [C, D + 1], of which options are.
+def task_values(states, posterior, norm, weight, bias, values):  # pragma: no cover
+    """What the rows sum in a layer, written to `values` [C, D + 1]: u + p v of each candidate, and
+    its posterior p.
 
-    states [C, D], posterior [C], value_weight [D, F], its 2 D columns filled up with zeros to a
-    multiple of 16, certain_weight [D].
+    states [C, D'], posterior [C], norm as of `wide_norm`; [u; v] = LN(states) @ weight + bias,
+    weight [D', 2 D'], bias [2 D']. D' is D filled up with zeros to a multiple of 16.
     """
     count, width = states.shape
-    values = np.empty((count, width + 1), states.dtype)
-    normed = np.empty((count, width + 1), states.dtype)
+    narrow = values.shape[1] - 1
+    whole = narrow // LANES * LANES
+    dtype = states.dtype
+    flat = values.reshape(-1)
     for chunk in numba.prange((count + _CHUNK - 1) // _CHUNK):
-        x = np.zeros((_CHUNK, width), states.dtype)
-        products = np.zeros((_CHUNK, value_weight.shape[1]), states.dtype)
+        normal = np.zeros((_CHUNK, width), dtype)
+        products = np.empty((_CHUNK, 2 * width), dtype)
         begin = chunk * _CHUNK
         number = min(count - begin, _CHUNK)
         for n in range(number):
-            c = begin + n
-            mean, factor = moments(states, c, width)
-            for d in range(width):
-                normal = (states[c, d] - mean) * factor
-                x[n, d] = normal * value_scale[d] + value_shift[d]
-                normed[c, d] = normal * task_scale[d] + task_shift[d]
-        add_rows(x, value_weight, products, number)
+            normalise(states, (begin + n) * width, norm, normal, n * width, width)
+            for d in range(0, 2 * width, LANES):
+                store(products, n * 2 * width + d, load(bias, d))
+        add_rows(normal, weight, products, number)
         for n in range(number):
-            c = begin + n
-            p = posterior[c]
-            for d in range(width):
-                values[c, d] = products[n, d] + p * (products[n, width + d] + certain_weight[d])
-            values[c, width] = p
-            normed[c, width] = p
-    return values, normed
+            p, target = splat(posterior[begin + n]), (begin + n) * (narrow + 1)
+            for d in range(0, width, LANES):
+                at = n * 2 * width + d
+                store(products, at, load(products, at) + p * load(products, at + width))
+            for d in range(0, whole, LANES):
+                store(flat, target + d, load(products, n * 2 * width + d))
+            for d in range(whole, narrow):
+                values[begin + n, d] = products[n, d]
+            values[begin + n, narrow] = posterior[begin + n]
 
 
-@numba.njit(cache=True, parallel=True)
-def sum_groups(x, group, num_groups):  # pragma: no cover
-    """Sum the rows of x [N, F] by group [N] in float64, columns in parallel: [num_groups, F]."""
-    rows, width = x.shape
-    out = np.zeros((width, num_groups))
-    block = 6
-    for b in numba.prange((width + block - 1) // block):
-        for n in range(rows):
-            g = group[n]
-            for f in range(b * block, min(width, (b + 1) * block)):
-                out[f, g] += x[n, f]
-    return out.T.astype(x.dtype)
+@numba.njit(cache=True, fastmath=_FAST, parallel=True)
+def sum_groups(states, posterior, norm, group, num_groups, narrow, parts):  # pragma: no cover
+    """Sum LN(states) and posteriors by group [C], in float64: [num_groups, D + 1] for D = narrow.
+
+    The rest as in `task_values`. Each of some parts, one per thread, walks all candidates and sums
+    its own groups, so that no sum depends on their number.
+    """
+    count, width = states.shape
+    sums = np.zeros((num_groups, width))
+    total = np.zeros(num_groups)
+    for part in numba.prange(parts):
+        low, high = num_groups * part // parts, num_groups * (part + 1) // parts
+        normal = np.empty(width, states.dtype)
+        for c in range(count):
+            g = group[c]
+            if g < low or g >= high:
+                continue
+            normalise(states, c * width, norm, normal, 0, width)
+            for d in range(0, width, LANES):
+                at = g * width + d
+                store(sums, at, load(sums, at) + as_double(load(normal, d)))
+            total[g] += posterior[c]
+    out = np.empty((num_groups, narrow + 1), states.dtype)
+    out[:, :narrow] = sums[:, :narrow]
+    out[:, narrow] = total
+    return out
 
 
 @numba.njit(cache=True, fastmath=_FAST, parallel=True)
@@ -87,7 +93,6 @@ def update_tasks(
     candidate_start,
     candidate_option,
     candidate_group,
-    component_of_task,
     is_tied,
     pair_start,
     pair_option,
@@ -96,9 +101,12 @@ def update_tasks(
     row_start,
     chunk_start,
     messages,
+    vote_share,
+    root_answers,
+    log_answers,
+    log_options,
     log_prior,
     option_part,
-    log_options,
     posterior,
     states,
     task_norm,
@@ -113,39 +121,38 @@ def update_tasks(
 ):  # pragma: no cover
     """One layer of all tasks; `states` [C, D'] are overwritten.
 
-    messages [Q, D + 2]: of the rows, and 16 numbers or more behind them. log_prior [I] of options,
-    option_part [I, H] their mean states through the hidden layer, log_options [J]. posterior [C]:
-    the last layer's.
+    messages [Q, D + 2]: of the rows, and GATHERED numbers or more behind them. vote_share [C];
+    root_answers, log_answers, log_options [T]: of the tasks' numbers of answers and options.
+    log_prior [I] of options, option_part [I, H] their mean states through the hidden layer.
+    posterior [C]: the last layer's.
     own_weight [F, H], mean_weight [D' + 2, H], output_weight [H, D'], trust [2], answer_weight
-    [D']; norms are as in `normalise`. H and D', the width of the states here, are filled up with
+    [D']; norms as of `wide_norm`. H and D', the width of the states here, are filled up with
     zeros to a multiple of 16.
     Returns logits, log posteriors and posteriors, [C] each.
     """
     count, width = states.shape
     features, hidden = own_weight.shape
-    columns, models = messages.shape[1], 2
-    narrow = columns - models
+    columns = messages.shape[1]
     dtype = states.dtype
     zero, one = dtype.type(0), dtype.type(1)
-    clip = dtype.type(_CLIP)
-    least = np.exp(clip)
     logits = np.empty(count, dtype)
     new_log = np.empty(count, dtype)
     new_posterior = np.empty(count, dtype)
-    flat_messages = messages.reshape(-1)
-    last_entry = len(neighbour_pair) - 1
     for chunk in numba.prange(len(chunk_start) - 1):
-        most = 0
+        most, most_answers = 0, 0
         for begin in range(chunk_start[chunk], chunk_start[chunk + 1], _TASKS):
             after = min(begin + _TASKS, chunk_start[chunk + 1])
+            answers = entry_start[pair_start[after]] - entry_start[pair_start[begin]]
             most = max(most, candidate_start[after] - candidate_start[begin])
-        room = most + ROWS
-        sums = np.empty(room * columns + 2 * LANES, dtype)
+            most_answers = max(most_answers, answers)
+        room = most + LANES
+        runs = np.empty(most_answers, np.int64)
+        sums = np.empty(room * columns + GATHERED, dtype)
+        models = np.empty((8, room), dtype)
         x = np.zeros((room, features), dtype)
         hide = np.zeros((room, hidden), dtype)
         new = np.zeros((room, width), dtype)
-        logs = np.empty((room, models), dtype)
-        shares = np.empty((room, models), dtype)
+        answer = np.empty((3, room), dtype)
         mean = np.zeros((_TASKS, width + 2), dtype)
         normal = np.empty(width, dtype)
         common = np.empty((_TASKS, hidden), dtype)
@@ -153,79 +160,60 @@ def update_tasks(
             after = min(begin + _TASKS, chunk_start[chunk + 1])
             start = candidate_start[begin]
             number = candidate_start[after] - start
+            gather_messages(
+                begin,
+                after,
+                candidate_start,
+                candidate_option,
+                pair_start,
+                pair_option,
+                entry_start,
+                neighbour_pair,
+                row_start,
+                is_tied,
+                messages,
+                runs,
+                sums,
+            )
+            weigh_models(
+                begin,
+                after,
+                candidate_start,
+                candidate_group,
+                log_prior,
+                root_answers,
+                sums,
+                columns,
+                models,
+            )
             for n in range(number):
-                x[n, 3 * width] = 0
-            for t in range(begin, after):
-                first = candidate_start[t] - start
-                size = (candidate_start[t + 1] - candidate_start[t]) * columns
-                ahead = min(size, 16 * columns)
-                # What is added past the end belongs to the next task, which begins with zeros.
-                for f in range(0, size + LANES, LANES):
-                    store(sums, first * columns + f, splat(zero))
-                for p in range(pair_start[t], pair_start[t + 1]):
-                    for j in range(candidate_start[t], candidate_start[t + 1]):
-                        if candidate_option[j] == pair_option[p]:
-                            x[j - start, 3 * width] += entry_start[p + 1] - entry_start[p]
-                    for e in range(entry_start[p], entry_start[p + 1]):
-                        soon = row_start[neighbour_pair[min(e + _AHEAD, last_entry)]] * columns
-                        for f in range(0, ahead, LANES):
-                            prefetch(flat_messages, soon + f)
-                        row = row_start[neighbour_pair[e]]
-                        if is_tied[t]:
-                            for j in range(candidate_start[t], candidate_start[t + 1]):
-                                source = (row + (candidate_option[j] != pair_option[p])) * columns
-                                for f in range(columns):
-                                    sums[(j - start) * columns + f] += flat_messages[source + f]
-                        else:
-                            # The rows of all candidates stand together.
-                            source, target = row * columns, first * columns
-                            for f in range(0, size, LANES):
-                                total = load(sums, target + f) + load(flat_messages, source + f)
-                                store(sums, target + f, total)
+                x[n, 3 * width] = vote_share[start + n]
+                x[n, 3 * width + 1] = posterior[start + n]
+                for f in range(7):
+                    x[n, 3 * width + 2 + f] = models[f, n]
 
+            # What the candidates of a task have in common.
             for t in range(begin, after):
                 first, end = candidate_start[t] - start, candidate_start[t + 1] - start
-                answers = entry_start[pair_start[t + 1]] - entry_start[pair_start[t]]
-                some = dtype.type(max(answers, 1))
-                per_answer, per_root = one / some, one / np.sqrt(some)
-
-                # Log posteriors of the models of confusions and of one coin.
-                for g in range(models):
-                    top = dtype.type(-np.inf)
-                    for j in range(first, end):
-                        prior = log_prior[candidate_group[start + j]]
-                        logs[j, g] = sums[j * columns + narrow + g] + prior
-                        top = max(top, logs[j, g])
-                    total = zero
-                    for j in range(first, end):
-                        shares[j, g] = np.exp(logs[j, g] - top)
-                        total += shares[j, g]
-                    log_total = top + np.log(total)
-                    for j in range(first, end):
-                        x[j, 3 * width + 3 + g] = max(logs[j, g] - log_total, clip)
-                        x[j, 3 * width + 5 + g] = max(shares[j, g] / total, least)
-                        x[j, 3 * width + 7 + g] = max(logs[j, g] * per_root, clip)
-
-                # What the candidates of a task have in common.
                 place = t - begin
+                per_root = splat(one / root_answers[t])
+                per_answer = per_root * per_root
+                of_mean = place * (width + 2)
                 for d in range(width):
                     mean[place, d] = 0
                 share = splat(one / dtype.type(max(end - first, 1)))
-                for j in range(first, end):
-                    normalise(states, (start + j) * width, task_norm, x, j * features, width)
+                for n in range(first, end):
+                    normalise(states, (start + n) * width, task_norm, x, n * features, width)
                     for d in range(0, width, LANES):
-                        of_answers, at = load(sums, j * columns + d), j * features + d
-                        store(x, at + width, of_answers * splat(per_answer))
-                        store(x, at + 2 * width, of_answers * splat(per_root))
-                        of_mean = place * (width + 2) + d
-                        store(mean, of_mean, load(mean, of_mean) + share * load(x, at))
-                    x[j, 3 * width] *= per_answer
-                    x[j, 3 * width + 1] = posterior[start + j]
-                    x[j, 3 * width + 2] = log_prior[candidate_group[start + j]]
-                mean[place, width] = np.log(one + answers)
-                mean[place, width + 1] = log_options[component_of_task[t]]
-                for h in range(hidden):
-                    common[place, h] = hidden_bias[h]
+                        of_answers, at = load(sums, n * columns + d), n * features + d
+                        store(x, at + width, of_answers * per_answer)
+                        store(x, at + 2 * width, of_answers * per_root)
+                        total = load(mean, of_mean + d) + share * load(x, at)
+                        store(mean, of_mean + d, total)
+                mean[place, width] = log_answers[t]
+                mean[place, width + 1] = log_options[t]
+                for h in range(0, hidden, LANES):
+                    store(common, place * hidden + h, load(hidden_bias, h))
             add_rows(mean, mean_weight, common, after - begin)
             for t in range(begin, after):
                 for c in range(candidate_start[t], candidate_start[t + 1]):
@@ -244,25 +232,19 @@ def update_tasks(
                     store(new, n * width + d, old + load(output_bias, d))
             add_rows(hide, output_weight, new, number)
 
+            for n in range(number):
+                normalise(new, n * width, answer_norm, normal, 0, width)
+                scaled = splat(zero)
+                for d in range(0, width, LANES):
+                    store(states, (start + n) * width + d, load(new, n * width + d))
+                    scaled = scaled + load(normal, d) * load(answer_weight, d)
+                trusted = trust[0] * models[1, n] + trust[1] * models[2, n]
+                answer[0, n] = sum_lanes(scaled) + trusted
             for t in range(begin, after):
                 first, end = candidate_start[t] - start, candidate_start[t + 1] - start
-                top = dtype.type(-np.inf)
-                for j in range(first, end):
-                    normalise(new, j * width, answer_norm, normal, 0, width)
-                    scaled = splat(zero)
-                    for d in range(0, width, LANES):
-                        store(states, (start + j) * width + d, load(new, j * width + d))
-                        scaled = scaled + load(normal, d) * load(answer_weight, d)
-                    at = 3 * width + 3
-                    answer = sum_lanes(scaled) + trust[0] * x[j, at] + trust[1] * x[j, at + 1]
-                    logits[start + j] = answer
-                    top = max(top, answer)
-                total = zero
-                for c in range(start + first, start + end):
-                    new_posterior[c] = np.exp(logits[c] - top)
-                    total += new_posterior[c]
-                log_total = top + np.log(total)
-                for c in range(start + first, start + end):
-                    new_posterior[c] /= total
-                    new_log[c] = logits[c] - log_total
+                softmax(answer[0], first, end, answer[1], answer[2])
+            for n in range(number):
+                logits[start + n] = answer[0, n]
+                new_posterior[start + n] = answer[1, n]
+                new_log[start + n] = answer[2, n]
     return logits, new_log, new_posterior

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.backends.blas_threads import one_blas_thread
-from crowdfm_core.backends.layouts import wide
+from crowdfm_core.backends.layouts import wide, wide_norm
+from crowdfm_core.backends.task_steps import GATHERED
 from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
-from crowdfm_core.backends.vectors import LANES
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.models.unrolled import UnrolledModel, UnrolledOutputs
 from crowdfm_core.models.unrolled_sizes import BatchSizes
@@ -31,21 +32,29 @@ class CompiledUnrolledModel(UnrolledModel):
 
     def learn(self, layer: int, sizes: BatchSizes, tasks: TaskStates) -> Learned:
         """See `UnrolledModel.learn`."""
-        layout, of = sizes.layout, self._of_layer
-        values, normed = task_values(
-            tasks.states,
-            tasks.posterior[:, 0],
-            of("value.norm.scale", layer),
-            of("value.norm.shift", layer),
-            wide(of("value.weight", layer)),
-            of("value.posterior.weight", layer)[0],
-            of("task.norm.scale", layer),
-            of("task.norm.shift", layer),
+        layout, of, width = sizes.layout, self._of_layer, self.config.width
+        states, posterior = wide(tasks.states), tasks.posterior[:, 0]
+        weight = wide(of("value.weight", layer).reshape(width, 2, width))
+        bias = np.stack([np.zeros(width), of("value.posterior.weight", layer)[0]])
+        values = np.empty((len(states), width + 1), states.dtype)
+        task_values(
+            states,
+            posterior,
+            wide_norm(of("value.norm.scale", layer), of("value.norm.shift", layer)),
+            _fill_inputs(weight.reshape(width, -1), width, 1),
+            wide(bias.astype(states.dtype)).reshape(-1),
+            values,
         )
-        return Learned(
-            rows=self.ops.candidates_to_rows(values, layout),
-            groups=sum_groups(normed, layout.candidate_group, len(layout.component_of_group)),
+        groups = sum_groups(
+            states,
+            posterior,
+            wide_norm(of("task.norm.scale", layer), of("task.norm.shift", layer)),
+            layout.candidate_group,
+            len(layout.component_of_group),
+            width,
+            numba.get_num_threads(),
         )
+        return Learned(rows=self.ops.candidates_to_rows(values, layout), groups=groups)
 
     def update_tasks(
         self,
@@ -69,7 +78,6 @@ class CompiledUnrolledModel(UnrolledModel):
             layout.candidate_start,
             layout.candidate_option,
             layout.candidate_group,
-            layout.component_of_task,
             layout.task_is_tied,
             side.pair_start,
             side.pair_option,
@@ -77,30 +85,28 @@ class CompiledUnrolledModel(UnrolledModel):
             side.neighbour_pair,
             layout.row_start,
             side.chunk_start,
-            np.pad(messages, ((0, 1 + LANES // messages.shape[1]), (0, 0))),
+            np.pad(messages, ((0, 1 + GATHERED // messages.shape[1]), (0, 0))),
+            sizes.vote_share[:, 0],
+            sizes.root_answers[:, 0],
+            sizes.log_answers[:, 0],
+            sizes.log_task_options[:, 0],
             np.log((groups[:, width] + 1) / sizes.prior_total[:, 0]),
             wide(self._times("task.option", layer, option)),
-            sizes.log_options[:, 0],
             tasks.posterior[:, 0],
             states,
-            _norm(of("task.norm.scale", layer), of("task.norm.shift", layer)),
+            wide_norm(of("task.norm.scale", layer), of("task.norm.shift", layer)),
             wide(_fill_inputs(own, width, 3)),
             wide(_fill_inputs(of("task.mean.weight", layer), width, 1)),
             wide(of("task.hidden.bias", layer)),
             wide(wide(of("task.output.weight", layer)).T).T.copy(),
             wide(of("task.output.bias", layer)),
             trust,
-            _norm(self.tensors["output.norm.scale"], self.tensors["output.norm.shift"]),
+            wide_norm(self.tensors["output.norm.scale"], self.tensors["output.norm.shift"]),
             wide(self.tensors["output.weight"][:, 0]),
         )
         return TaskStates(
             states[:, :width], logits[:, None], log_posterior[:, None], posterior[:, None]
         )
-
-
-def _norm(scale: FloatArray, shift: FloatArray) -> FloatArray:
-    """Lay out a norm as `normalise` takes it."""
-    return wide(np.stack([scale, shift, np.ones_like(scale)]))
 
 
 def _fill_inputs(weight: FloatArray, width: int, blocks: int) -> FloatArray:

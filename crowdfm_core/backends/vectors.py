@@ -1,10 +1,8 @@
 """Vectors of sixteen numbers for compiled loops, where the compiler would not find them itself.
 
 A `Vector` lives in registers: sixteen lanes of one floating type, in whatever the processor has
-(one register of AVX-512, two of AVX2, four of NEON). Arrays are read and written at offsets from
-their first element, so they must be contiguous, and no view of a row is ever made. Nothing is
-checked: a caller pads what it reads. `+`, `-` and `*` are lane by lane, and a product that is added
-may be fused.
+(one register of AVX-512, two of AVX2, four of NEON). `+`, `-` and `*` are lane by lane, and a
+product that is added may be fused. How they are read from arrays and written: vector_memory.py.
 
 The attention loops hold four heads in the four lanes of a quad: lane 4 i + h is number i of head h.
 """
@@ -20,31 +18,31 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.errors import TypingError
 from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import models, overload, register_model
 
 __all__ = [
     "LANES",
+    "QUAD",
     "Vector",
     "any_above",
+    "as_double",
     "exp",
+    "first_lanes",
+    "intrinsic",
     "inverse",
-    "load",
-    "load_quad",
+    "max_lanes",
     "maximum",
-    "prefetch",
     "quad_max",
     "quad_sum",
+    "shuffle",
     "splat",
     "spread",
-    "store",
-    "store_quad",
     "sum_lanes",
 ]
 
 LANES = 16
-_QUAD = 4
+QUAD = 4
 _FLAGS = ("contract",)
 
 # Its calls take what follows the typing context; numba's own annotation says otherwise.
@@ -66,84 +64,10 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, ir.VectorType(lane, LANES))
 
 
-def _pointer(context, builder, signature, args, lanes):
-    """Address of `lanes` elements as that of one vector, and the size of an element; the first two
-    arguments are an array and the place of the first element."""
-    array_type = signature.args[0]
-    if array_type.layout != "C":
-        raise TypingError(f"expected a contiguous array, got {array_type}")
-    data = context.make_array(array_type)(context, builder, args[0]).data
-    first = builder.gep(data, [args[1]])
-    lane = context.get_value_type(array_type.dtype)
-    size = context.get_abi_sizeof(lane)
-    return builder.bitcast(first, ir.VectorType(lane, lanes).as_pointer()), size
-
-
-def _shuffle(builder, vector, lanes):
+def shuffle(builder, vector, lanes):
+    """Code that copies lanes, given by number, side by side."""
     mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
     return builder.shuffle_vector(vector, vector, mask)
-
-
-@intrinsic
-def load(typing, array, at):
-    """Read lanes from array.flat[at : at + 16]."""
-
-    def code(context, builder, signature, args):
-        address, size = _pointer(context, builder, signature, args, LANES)
-        return builder.load(address, align=size)
-
-    return Vector(array.dtype)(array, types.intp), code
-
-
-@intrinsic
-def prefetch(typing, array, at):
-    """Ask for the memory of array.flat[at], which is read soon."""
-
-    def code(context, builder, signature, args):
-        address, _ = _pointer(context, builder, signature, args, 1)
-        byte = builder.bitcast(address, ir.IntType(8).as_pointer())
-        integer = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte.type, integer, integer, integer])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [byte, integer(0), integer(3), integer(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), code
-
-
-@intrinsic
-def load_quad(typing, array, at):
-    """Read array.flat[at : at + 4] into every quad."""
-
-    def code(context, builder, signature, args):
-        address, size = _pointer(context, builder, signature, args, _QUAD)
-        return _shuffle(builder, builder.load(address, align=size), [0, 1, 2, 3] * 4)
-
-    return Vector(array.dtype)(array, types.intp), code
-
-
-@intrinsic
-def store(typing, array, at, vector):
-    """Write all lanes to array.flat[at : at + 16]."""
-
-    def code(context, builder, signature, args):
-        address, size = _pointer(context, builder, signature, args, LANES)
-        builder.store(args[2], address, align=size)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, Vector(array.dtype)), code
-
-
-@intrinsic
-def store_quad(typing, array, at, vector):
-    """Write the first quad to array.flat[at : at + 4]."""
-
-    def code(context, builder, signature, args):
-        address, size = _pointer(context, builder, signature, args, _QUAD)
-        builder.store(_shuffle(builder, args[2], [0, 1, 2, 3]), address, align=size)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, Vector(array.dtype)), code
 
 
 @intrinsic
@@ -153,7 +77,7 @@ def splat(typing, number):
     def code(context, builder, signature, args):
         undefined = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
         single = builder.insert_element(undefined, args[0], cgutils.int32_t(0))
-        return _shuffle(builder, single, [0] * LANES)
+        return shuffle(builder, single, [0] * LANES)
 
     return Vector(number)(number), code
 
@@ -163,10 +87,10 @@ def spread(typing, vector, part):
     """Copy lanes 4 part ... 4 part + 3 to a quad each; `part` is a literal."""
     if not isinstance(part, types.IntegerLiteral):
         return None
-    lanes = [_QUAD * part.literal_value + lane // _QUAD for lane in range(LANES)]
+    lanes = [QUAD * part.literal_value + lane // QUAD for lane in range(LANES)]
 
     def code(context, builder, signature, args):
-        return _shuffle(builder, args[0], lanes)
+        return shuffle(builder, args[0], lanes)
 
     return vector(vector, part), code
 
@@ -183,7 +107,7 @@ def _over_quads(combine):
             (out,) = args
             for step in (8, 4):
                 rotated = [(lane + step) % LANES for lane in range(LANES)]
-                out = combine(builder, out, _shuffle(builder, out, rotated))
+                out = combine(builder, out, shuffle(builder, out, rotated))
             return out
 
         return vector(vector), code
@@ -272,10 +196,51 @@ def sum_lanes(typing, vector):
         (out,) = args
         for step in (8, 4, 2, 1):
             rotated = [(lane + step) % LANES for lane in range(LANES)]
-            out = _sum(builder, out, _shuffle(builder, out, rotated))
+            out = _sum(builder, out, shuffle(builder, out, rotated))
         return builder.extract_element(out, cgutils.int32_t(0))
 
     return vector.dtype(vector), code
+
+
+@intrinsic
+def max_lanes(typing, vector):
+    """Return the largest of all lanes."""
+
+    def code(context, builder, signature, args):
+        (out,) = args
+        for step in (8, 4, 2, 1):
+            rotated = [(lane + step) % LANES for lane in range(LANES)]
+            out = _larger(builder, out, shuffle(builder, out, rotated))
+        return builder.extract_element(out, cgutils.int32_t(0))
+
+    return vector.dtype(vector), code
+
+
+@intrinsic
+def first_lanes(typing, vector, number, rest):
+    """Return the first lanes of a vector, and those of `rest` behind them."""
+
+    def code(context, builder, signature, args):
+        kind = ir.VectorType(ir.IntType(64), LANES)
+        single = builder.insert_element(
+            ir.Constant(kind, ir.Undefined), args[1], cgutils.int32_t(0)
+        )
+        places = ir.Constant(kind, list(range(LANES)))
+        is_first = builder.icmp_signed("<", places, shuffle(builder, single, [0] * LANES))
+        return builder.select(is_first, args[0], args[2])
+
+    return vector(vector, types.intp, vector), code
+
+
+@intrinsic
+def as_double(typing, vector):
+    """Return the same numbers in float64."""
+
+    def code(context, builder, signature, args):
+        wide = context.get_value_type(signature.return_type)
+        return args[0] if args[0].type == wide else builder.fpext(args[0], wide)
+
+    return Vector(types.float64)(vector), code
 
 
 @intrinsic

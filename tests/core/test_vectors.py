@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from crowdfm_core.backends import vectors
+from crowdfm_core.backends import vector_memory, vectors
 from crowdfm_core.backends.vectors import LANES
 
 DType = type[np.float32] | type[np.float64]
@@ -19,23 +19,27 @@ BOTH_TYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @numba.njit
 def _exp(x: Any, out: Any) -> None:  # pragma: no cover
     for i in range(0, len(x), LANES):
-        vectors.store(out, i, vectors.exp(vectors.load(x, i)))
+        vector_memory.store(out, i, vectors.exp(vector_memory.load(x, i)))
 
 
 @numba.njit
-def _steps(x: Any, out: Any) -> Any:  # pragma: no cover
-    vectors.prefetch(x, 0)
-    a, b = vectors.load(x, 0), vectors.load(x, LANES)
-    vectors.store(out, 0, a * b + a - b)
-    vectors.store(out, LANES, vectors.maximum(a, b))
-    vectors.store(out, 2 * LANES, vectors.inverse(a))
-    vectors.store(out, 3 * LANES, vectors.quad_sum(a))
-    vectors.store(out, 4 * LANES, vectors.quad_max(a))
-    vectors.store(out, 5 * LANES, vectors.spread(a, 2))
-    vectors.store(out, 6 * LANES, vectors.load_quad(x, 3))
-    vectors.store(out, 7 * LANES, vectors.splat(x[5]))
-    vectors.store_quad(out, 8 * LANES, b)
-    return vectors.sum_lanes(a), vectors.any_above(a, b), vectors.any_above(a, a)
+def _steps(x: Any, out: Any, doubles: Any) -> Any:  # pragma: no cover
+    vector_memory.prefetch(x, 0)
+    a, b = vector_memory.load(x, 0), vector_memory.load(x, LANES)
+    vector_memory.store(out, 0, a * b + a - b)
+    vector_memory.store(out, LANES, vectors.maximum(a, b))
+    vector_memory.store(out, 2 * LANES, vectors.inverse(a))
+    vector_memory.store(out, 3 * LANES, vectors.quad_sum(a))
+    vector_memory.store(out, 4 * LANES, vectors.quad_max(a))
+    vector_memory.store(out, 5 * LANES, vectors.spread(a, 2))
+    vector_memory.store(out, 6 * LANES, vector_memory.load_quad(x, 3))
+    vector_memory.store(out, 7 * LANES, vectors.splat(x[5]))
+    vector_memory.store_quad(out, 8 * LANES, b)
+    vector_memory.store(out, 9 * LANES, vector_memory.load_everywhere(x, 7))
+    vector_memory.store(out, 10 * LANES, vectors.first_lanes(a, 3, b))
+    vector_memory.store(doubles, 0, vectors.as_double(a))
+    above = vectors.any_above(a, b), vectors.any_above(a, a)
+    return vectors.sum_lanes(a), vectors.max_lanes(b), above
 
 
 @BOTH_TYPES
@@ -60,8 +64,8 @@ def test_exp_of_what_is_too_low_is_zero_and_of_nan_is_nan(dtype: DType) -> None:
 @BOTH_TYPES
 def test_steps_on_lanes_equal_those_on_arrays(dtype: DType) -> None:
     x: npt.NDArray[Any] = np.random.default_rng(1).normal(size=2 * LANES).astype(dtype)
-    out = np.zeros(9 * LANES, dtype)
-    total, one_is_above, own_is_above = _steps(x, out)
+    out, doubles = np.zeros(11 * LANES, dtype), np.zeros(LANES)
+    total, largest, above = _steps(x, out, doubles)
     a, b = x[:LANES], x[LANES:]
     expected = [
         a * b + a - b,
@@ -73,10 +77,14 @@ def test_steps_on_lanes_equal_those_on_arrays(dtype: DType) -> None:
         np.tile(x[3:7], 4),
         np.full(LANES, x[5]),
         np.append(b[:4], np.zeros(LANES - 4)),
+        np.full(LANES, x[7]),
+        np.append(a[:3], b[3:]),
     ]
-    np.testing.assert_allclose(out.reshape(9, LANES), expected, rtol=1e-5)
+    np.testing.assert_allclose(out.reshape(11, LANES), expected, rtol=1e-5)
+    np.testing.assert_array_equal(doubles, a)
     assert total == pytest.approx(a.sum(), rel=1e-5)
-    assert (one_is_above, own_is_above) == ((a > b).any(), False)
+    assert largest == b.max()
+    assert above == ((a > b).any(), False)
 
 
 def test_an_array_with_gaps_is_refused() -> None:

@@ -1,0 +1,55 @@
+"""Networks of two layers on many rows, for inference on the CPU. float32 or float64 alike.
+
+Letters: N rows, F features, H hidden width, D outputs, S sources of what groups of rows share.
+"""
+
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from crowdfm_core.backends.products import add_rows
+from crowdfm_core.backends.vector_memory import load, store
+from crowdfm_core.backends.vectors import LANES, maximum, splat
+
+__all__ = ["two_layers"]
+
+_CHUNK = 256  # rows; a multiple of the rows of a product
+
+
+@numba.njit(cache=True, parallel=True)
+def two_layers(
+    x, shared, index, hidden_weight, hidden_bias, output_weight, output_bias, out
+):  # pragma: no cover
+    """Write relu(x @ hidden_weight + sum of shared[index] + hidden_bias) @ output_weight +
+    output_bias to `out` [N, D]: x [N + 8, F], of which the last rows are not used, shared [G, H],
+    index [S, N].
+
+    H, and the width of the output weights [H, D'] and bias [D'], are filled up with zeros to a
+    multiple of 16. No row depends on the others.
+    """
+    rows, narrow = out.shape
+    hidden, width = output_weight.shape
+    zero = splat(x.dtype.type(0))
+    for chunk in numba.prange((rows + _CHUNK - 1) // _CHUNK):
+        begin = chunk * _CHUNK
+        number = min(rows - begin, _CHUNK)
+        hide = np.empty((_CHUNK, hidden), x.dtype)
+        values = np.empty((_CHUNK, width), x.dtype)
+        for n in range(number):
+            for h in range(0, hidden, LANES):
+                total = load(hidden_bias, h)
+                for s in range(len(index)):
+                    total = total + load(shared, index[s, begin + n] * hidden + h)
+                store(hide, n * hidden + h, total)
+            for d in range(0, width, LANES):
+                store(values, n * width + d, load(output_bias, d))
+        add_rows(x[begin:], hidden_weight, hide, number)
+        for f in range(0, number * hidden, LANES):
+            store(hide, f, maximum(load(hide, f), zero))
+        add_rows(hide, output_weight, values, number)
+        for n in range(number):
+            for d in range(narrow):
+                out[begin + n, d] = values[n, d]

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pyspark
 
+from tests.short_lived_jvm import JVM_OPTIONS
+
 __all__ = ["StandaloneCluster", "standalone_cluster"]
 
 _START_SECONDS = 60.0
@@ -83,6 +85,7 @@ def _daemon(command: list[str], log: Path) -> Iterator[None]:
         "SPARK_HOME": str(spark_home),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_NO_DAEMONIZE": "1",
+        "SPARK_DAEMON_JAVA_OPTS": JVM_OPTIONS,
         "PYSPARK_PYTHON": sys.executable,
     }
     with log.open("w") as output:

@@ -1,4 +1,4 @@
-"""The nightly job on a real Standalone cluster: GPU scheduling, equal tables, a lost executor."""
+"""The nightly job on a real Standalone cluster: GPU scheduling, equal tables, lost executors."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ import yaml
 from pyarrow import parquet
 from pyspark.sql import SparkSession
 
+from jobs.schemas import QUALITY_TABLES, TABLES
 from tests.cluster.event_log import DEFAULT_PROFILE, Stage, read_stages, task_requests
 from tests.cluster.standalone import StandaloneCluster, standalone_cluster
 from tests.project.test_conf import DELTA
+from tests.short_lived_jvm import JVM_OPTIONS
 
 pytestmark = pytest.mark.cluster
 
@@ -31,12 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ADDRESSES = ("3", "7")  # of two GPUs that are only said to be there
 _RUN_SECONDS = 900.0  # of one run on a busy machine; about 60 on an idle one
 VOLATILE = ["ingested_at", "updated_at", "run_id"]
-KEYS = {
-    "annotations": ["project_id", "task_id", "worker_id"],
-    "components": ["project_id", "component_id"],
-    "aggregated_labels": ["project_id", "task_id", "method"],
-    "worker_scores": ["project_id", "worker_id", "method"],
-}
+LABEL_TABLES = ("annotations", "components", "aggregated_labels", "worker_scores")
+OF_QUALITY = tuple(table.name for table in QUALITY_TABLES)
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def local_run(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    folder = tmp_path_factory.mktemp("local")
-    return _finish(_start(lake, folder, {"master": "local[2]"}), folder)
+    """What other runs have to equal: no executor is lost, and quality is measured."""
+    return _submit(lake, tmp_path_factory.mktemp("local"), "local[2]", quality=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +77,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield running
 
 
-def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> Path:
+def _settings(lake: Path, folder: Path, spark: dict[str, Any], *, quality: bool) -> Path:
     (folder / "events").mkdir()
     conf = {
         "spark.eventLog.enabled": "true",
@@ -87,6 +85,8 @@ def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> Path:
         "spark.eventLog.dir": (folder / "events").as_uri(),
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraJavaOptions": JVM_OPTIONS,
+        "spark.executor.extraJavaOptions": JVM_OPTIONS,
         "spark.executor.memory": "700m",
         "spark.sql.shuffle.partitions": "4",
         "spark.databricks.delta.snapshotPartitions": "2",
@@ -98,7 +98,7 @@ def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> Path:
             "columns": {"project_id": "project"},
         },
         "output": {"path": str(folder / "out")},
-        "quality": False,
+        "quality": quality,
         "model": {"num_draws": 1},
         "scoring": {"max_annotations_per_batch": 200, "max_annotations_per_block": 300},
         "spark": {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf, **spark},
@@ -108,16 +108,19 @@ def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> Path:
     return path
 
 
-def _start(lake: Path, folder: Path, spark: dict[str, Any]) -> subprocess.Popen[str]:
-    path = _settings(lake, folder, spark)
+def _start(lake: Path, folder: Path, master: str) -> subprocess.Popen[str]:
+    """Run the job with quality by its own command, which reads the master in the configuration."""
+    path = _settings(lake, folder, {"master": master}, quality=True)
     return _launch([sys.executable, "-m", "jobs.cli", "nightly", "--conf", str(path)], folder)
 
 
-def _submit(lake: Path, folder: Path, master: str) -> Finished:
+def _submit(lake: Path, folder: Path, master: str, *, quality: bool) -> Finished:
     """Run the job through spark-submit, which alone knows the master."""
     spark_submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     command = [str(spark_submit), "--master", master, "--packages", DELTA]
-    command += [str(ROOT / "jobs" / "nightly.py"), "--conf", str(_settings(lake, folder, {}))]
+    command += ["--driver-java-options", JVM_OPTIONS]
+    command += [str(ROOT / "jobs" / "nightly.py")]
+    command += ["--conf", str(_settings(lake, folder, {}, quality=quality))]
     return _finish(_launch(command, folder), folder)
 
 
@@ -143,14 +146,19 @@ def _finish(process: subprocess.Popen[str], folder: Path) -> Finished:
     return Finished(folder, returncode, (folder / "log").read_text())
 
 
-def _assert_equal_tables(spark: SparkSession, one: Path, other: Path) -> None:
-    for table, key in KEYS.items():
+def _assert_equal_tables(
+    spark: SparkSession, one: Path, other: Path, tables: tuple[str, ...], *, but: str | None = None
+) -> None:
+    """Compare all columns but the volatile ones and `but`."""
+    unequal = [*VOLATILE, *([] if but is None else [but])]
+    for table in tables:
         left, right = (
             spark.read.format("delta")
             .load(str(folder / "out" / table))
             .toPandas()
-            .drop(columns=VOLATILE, errors="ignore")
-            .sort_values(key, ignore_index=True)
+            .drop(columns=unequal, errors="ignore")
+            .sort_values([name for name in TABLES[table].key if name not in VOLATILE])
+            .reset_index(drop=True)
             for folder in (one, other)
         )
         assert len(left), table
@@ -164,7 +172,7 @@ def test_scoring_runs_under_a_gpu_profile_and_tables_equal_those_of_local_mode(
     cluster: StandaloneCluster,
     tmp_path: Path,
 ) -> None:
-    run = _submit(lake, tmp_path, cluster.master_url)
+    run = _submit(lake, tmp_path, cluster.master_url, quality=False)
     assert run.returncode == 0, run.log[-3000:]
 
     requests = task_requests(tmp_path / "events")
@@ -187,38 +195,46 @@ def test_scoring_runs_under_a_gpu_profile_and_tables_equal_those_of_local_mode(
         assert len(said) <= 2  # once per Python worker, of which two cores have two
 
     assert local_run.returncode == 0, local_run.log[-3000:]
-    assert local_run.log.count("local mode has no GPU scheduling") == 1
-    _assert_equal_tables(spark, local_run.folder, tmp_path)
+    _assert_equal_tables(spark, local_run.folder, tmp_path, LABEL_TABLES, but="spam_score")
 
 
-def test_local_master_of_spark_submit_drops_gpu_settings(
-    spark: SparkSession, lake: Path, local_run: Finished, tmp_path: Path
-) -> None:
-    run = _submit(lake, tmp_path, "local[2]")
-    assert run.returncode == 0, run.log[-3000:]  # would wait for GPUs for ever
-    assert run.log.count("local mode has no GPU scheduling (the master is local[2])") == 1
-    _assert_equal_tables(spark, local_run.folder, tmp_path)
+def test_local_master_of_spark_submit_drops_gpu_settings(local_run: Finished) -> None:
+    assert local_run.returncode == 0, local_run.log[-3000:]  # would wait for GPUs for ever
+    said = "local mode has no GPU scheduling"
+    assert local_run.log.count(said) == 1
+    assert local_run.log.count(f"{said} (the master is local[2])") == 1
 
 
-def test_executors_lost_between_two_layers_change_nothing(
+def test_executors_lost_between_two_layers_and_while_quality_is_measured_change_nothing(
     spark: SparkSession,
     lake: Path,
     local_run: Finished,
     cluster: StandaloneCluster,
     tmp_path: Path,
 ) -> None:
-    process = _start(lake, tmp_path, {"master": cluster.master_url})
+    process = _start(lake, tmp_path, cluster.master_url)
+    events, checkpoints = tmp_path / "events", tmp_path / "out" / "_checkpoints"
     _wait_until_logged(tmp_path / "log", ": crowdfm ...", process)
-    events = tmp_path / "events"
     _wait_until(lambda: len(_supersteps(events)) >= 5, process)  # of 13 such stages
-    for executor in _executors(cluster):  # with all that the next superstep would read
-        os.kill(executor, signal.SIGKILL)
+    _kill(_executors(cluster))  # with all that the next superstep would read
+    _wait_until_logged(tmp_path / "log", ": quality ...", process)
+    first_time = len(_supersteps(local_run.folder / "events"))
+    with_repeated = len(_supersteps(events))
+    assert with_repeated > first_time  # those that were done ran again
+    # Three frames are kept that quality still needs, and a fourth is being computed.
+    _wait_until(lambda: len(list(checkpoints.glob("*/*/rdd-*"))) >= 4, process)
+    _kill(_executors(cluster))  # with the workers' scores too, which are written after quality
     run = _finish(process, tmp_path)
     assert run.returncode == 0, run.log[-3000:]
-    assert "Lost executor" in run.log
-    # Those that were done ran again.
-    assert len(_supersteps(events)) > len(_supersteps(local_run.folder / "events"))
-    _assert_equal_tables(spark, local_run.folder, tmp_path)
+    assert set(re.findall(r"Lost executor (\d+)", run.log)) == {"0", "1", "2", "3"}
+    assert len(_supersteps(events)) > with_repeated
+    _assert_equal_tables(spark, local_run.folder, tmp_path, LABEL_TABLES + OF_QUALITY)
+    assert not checkpoints.exists()
+
+
+def _kill(processes: list[int]) -> None:
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
 
 
 def _supersteps(events: Path) -> list[Stage]:

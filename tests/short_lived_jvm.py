@@ -1,0 +1,8 @@
+"""Options of Java for the JVMs of tests, which live for a minute or two."""
+
+from __future__ import annotations
+
+__all__ = ["JVM_OPTIONS"]
+
+# Such a JVM never earns back what its second compiler and a concurrent collector cost.
+JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"

@@ -26,7 +26,8 @@ install: $(VENV)/.run-ready  ## Only set up what scoring needs (no torch)
 ##@ Develop
 .PHONY: test
 test: $(VENV)/.test-ready  ## Set up everything (minutes the first time) and run the tests
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@# One thread of torch each: on two cores the threads of two processes wait for one another.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: $(VENV)/.test-ready  ## Only the tests on a real Spark Standalone cluster

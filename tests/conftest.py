@@ -11,10 +11,17 @@ from pyspark.sql import SparkSession
 from crowdfm_core.config import SparkConfig
 from jobs.session import make_session
 
+_LONG = ("cluster", "spark")  # folders
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reference-dir", help="folder of published arrays (golden_*.npz)")
     parser.addoption("--data-dir", help="folder of real data sets (NAME/label.csv, truth.csv)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take minutes first, so that processes beside each other end together."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
 
 
 def _given_folder(config: pytest.Config, option: str) -> Path:

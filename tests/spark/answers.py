@@ -10,16 +10,17 @@ __all__ = ["assignments"]
 
 
 def assignments(
-    projects: Mapping[str, tuple[int, int, int]], rng: np.random.Generator
+    projects: Mapping[str, tuple[int, int, int]], rng: np.random.Generator, *, every: int = 2
 ) -> Iterator[tuple[str, int, int, int]]:
     """Yield project, task, worker and the project's number of options, up to four workers a task.
 
-    projects: name -> tasks, workers, options; "split" falls into two components. Every (task,
-    worker) comes once. The generator draws as it goes, between what its caller draws.
+    projects: name -> tasks, workers, options; "split" falls into two components, the second of one
+    in `every` tasks. Each (task, worker) comes once. The generator draws as it goes, between what
+    its caller draws.
     """
     for project, (tasks, workers, options) in projects.items():
         for task in range(tasks):
-            side = task % 2 if project == "split" else 0
+            side = int(project == "split" and task % every == every - 1)
             pool = np.arange(workers)
             pool = pool[pool % 2 == side] if project == "split" else pool
             for worker in rng.choice(pool, min(4, len(pool)), replace=False):

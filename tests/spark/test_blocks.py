@@ -22,7 +22,7 @@ from tests.spark.answers import assignments
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
 WEIGHTS = load_weights()
-# Project -> tasks, workers, options; "split" falls into two components.
+# Project -> tasks, workers, options; "split" falls into two components, one of which is cut.
 PROJECTS = {"large": (300, 40, 4), "split": (160, 20, 3), "many": (120, 30, 60), "tiny": (2, 2, 2)}
 
 
@@ -31,7 +31,7 @@ def placed(spark: SparkSession) -> DataFrame:
     """Random answers with component_id; every (task, worker) once."""
     rng = np.random.default_rng(5)
     rows = []
-    for project, task, worker, options in assignments(PROJECTS, rng):
+    for project, task, worker, options in assignments(PROJECTS, rng, every=4):
         right = rng.random() < 0.5 + worker / 100
         option = task % options if right else rng.integers(0, options)
         rows.append((project, f"t'{task}\u00e9", f"w{worker}", f"o{option:02}"))
@@ -53,20 +53,27 @@ def score(placed: DataFrame, scoring: ScoringConfig) -> tuple[Any, Any]:
 
 
 def test_components_are_cut_by_their_sizes(placed: DataFrame) -> None:
-    """Of 1200, 320, 320, 480 and 4 annotations, those above 400: into blocks of at most 400."""
+    """Of 1200, 480, 480, 160 and 4 annotations, those above 400: into blocks of at most 400."""
     scoring = ScoringConfig(max_annotations_per_block=400)
-    plan = plan_blocks(component_sizes(placed), index_options(placed), WEIGHTS.config, scoring)
+    sizes, options = component_sizes(placed).persist(), index_options(placed).persist()
+    plan = plan_blocks(sizes, options, WEIGHTS.config, scoring)
     assert plan is not None
-    cuts = {of.project_id: (of.cut.blocks, of.cut.sizes.options) for of in plan.components}
-    assert cuts == {"large": (3, 4), "many": (2, 60)}
-    assert [(of.first_block, of.first_shard) for of in plan.components] == [(0, 5), (3, 6)]
+    cuts = [(of.project_id, of.cut.blocks, of.cut.sizes.options) for of in plan.components]
+    assert cuts == [("large", 3, 4), ("many", 2, 60), ("split", 2, 3)]
+    assert [(of.first_block, of.first_shard) for of in plan.components] == [(0, 7), (3, 8), (5, 9)]
+    keys = {(of.project_id, of.component_id) for of in plan.components}
+    in_split = {
+        row["num_annotations"]: (row["project_id"], row["component_id"]) in keys
+        for row in sizes.where("project_id = 'split'").collect()
+    }
+    assert in_split == {480: True, 160: False}
     for nothing in (ScoringConfig(), ScoringConfig(max_annotations_per_block=None)):
-        sizes, options = component_sizes(placed), index_options(placed)
         assert plan_blocks(sizes, options, WEIGHTS.config, nothing) is None
 
 
 def test_blocks_give_the_tables_of_whole_components(placed: DataFrame) -> None:
-    """Of the projects, two in blocks and two in batches: both ways meet in the same tables."""
+    """Three components in blocks, two in batches, of which "split" has one each: both ways meet in
+    the same tables, and in the same project."""
     labels, workers = score(placed, ScoringConfig(max_annotations_per_block=None))
     in_blocks, of_workers = score(placed, ScoringConfig(max_annotations_per_block=400))
     numbers = ["probability", "margin", "entropy", "difficulty", "agreement"]

@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from crowdfm_core.errors import InputError, RunError, ScoringError, WeightsError
+from jobs import nightly
 from jobs.cli import main
 
 COMMANDS = ("nightly", "score", "sql", "demo-lake", "simulate", "evaluate", "methods", "pretrain")
@@ -56,6 +59,32 @@ def test_error_of_the_user_is_one_message_and_exit_code_2(
     assert "none.csv" in shown.err
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("input x: has no columns"), 2),
+        (WeightsError("weights x: truncated"), 2),
+        (RunError("output x: another writer"), 1),
+        (ScoringError("components: a task in two"), 1),
+    ],
+)
+def test_exit_code_is_2_only_for_what_is_refused_before_the_first_write(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    conf = tmp_path / "job.yaml"
+    conf.write_text("input: {path: in}\noutput: {path: out}\n")
+    monkeypatch.setattr(nightly, "run_nightly", fail)
+    assert main(["nightly", "--conf", str(conf)]) == code
+    assert capsys.readouterr().err == f"crowdfm nightly: {error}\n"
 
 
 def test_java_that_does_not_start_is_one_message_and_exit_code_2(tmp_path: Path) -> None:

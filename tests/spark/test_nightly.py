@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core import CrowdFM
 from crowdfm_core.config import JobConfig, load_config
-from crowdfm_core.errors import ConfigError, InputError, RunError, ScoringError, WeightsError
+from crowdfm_core.errors import ConfigError, InputError, RunError, WeightsError
 from crowdfm_core.weights import shipped_weights_path
 from jobs import nightly, sql_command
 from jobs.run import run_nightly
+from jobs.schemas import GOLD_TABLES, QUALITY_TABLES
 from jobs.tables import Tables
 
 ROWS = """project,task,worker,label,at
@@ -41,11 +44,34 @@ cats,t3,a,yes,,too,many
 TABLE_NAMES = ("aggregated_labels", "annotations", "components", "worker_scores")
 
 
+def write_rows(folder: Path, rows: str) -> None:
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "in" / "rows.csv").write_text(rows)
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Path:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "rows.csv").write_text(ROWS)
+    """Rows that no run has read."""
+    write_rows(tmp_path, ROWS)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def first_night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A lake with the tables of run "one", for reading, and what the command printed."""
+    folder = tmp_path_factory.mktemp("first_night")
+    write_rows(folder, ROWS)
+    printed = StringIO()
+    with redirect_stdout(printed):
+        assert nightly.main(["--conf", str(write_conf(folder)), "--run-id", "one"]) == 0
+    return folder, printed.getvalue()
+
+
+@pytest.fixture
+def labelled(lake: Path, first_night: tuple[Path, str]) -> Path:
+    """The rows and the tables of run "one", for further runs."""
+    shutil.copytree(first_night[0] / "out", lake / "out")
+    return lake
 
 
 def write_conf(lake: Path, **changes: Any) -> Path:
@@ -79,9 +105,17 @@ def snapshot(spark: SparkSession, lake: Path) -> dict[str, list[Any]]:
 
 
 def test_run_writes_every_table_and_a_second_run_changes_nothing(
-    spark: SparkSession, lake: Path
+    spark: SparkSession, labelled: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    summary = run_nightly(config(lake), run_id="one")
+    lake, first = labelled, snapshot(spark, labelled)
+    caplog.set_level("INFO", logger="jobs")
+    summary = run_nightly(config(lake), run_id="two")
+    assert snapshot(spark, lake) == first  # run_id and updated_at too
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if not line.startswith("run two: ")] == []
+    assert [f"run two: {phase} ..." for phase in summary.phase_seconds] == lines[1:-1]
+    assert lines[-1] == "run two: SUCCEEDED"
+
     assert (summary.rows_read, summary.rows_rejected, summary.rows_superseded) == (14, 4, 1)
     assert summary.rejected == {
         "missing_worker_id": 1,
@@ -114,10 +148,6 @@ def test_run_writes_every_table_and_a_second_run_changes_nothing(
     assert "cats,t3,a,yes,,too,many" in set(rejected["raw_record"])
     assert rejected["source_file"].str.endswith("rows.csv").all()
 
-    first = snapshot(spark, lake)
-    run_nightly(config(lake), run_id="two")
-    assert snapshot(spark, lake) == first  # run_id and updated_at too
-
     runs = {row["run_id"]: row for row in table(spark, lake, "runs").collect()}
     assert {row["status"] for row in runs.values()} == {"SUCCEEDED"}
     version = runs["one"]["output_versions"]["aggregated_labels"]
@@ -126,13 +156,25 @@ def test_run_writes_every_table_and_a_second_run_changes_nothing(
     assert old.count() == 10
 
 
-def test_changed_input_changes_only_its_rows(spark: SparkSession, lake: Path) -> None:
-    run_nightly(config(lake), run_id="one")
-    (lake / "in" / "rows.csv").write_text(ROWS.replace("dogs,t1,b,8", "dogs,t1,b,7"))
-    run_nightly(config(lake), run_id="two")
-    labels = table(spark, lake, "aggregated_labels").toPandas()
+def test_run_without_quality_and_gold_makes_none_of_their_tables(
+    spark: SparkSession, first_night: tuple[Path, str]
+) -> None:
+    lake = first_night[0]
+    left_out = {table.name for table in (*GOLD_TABLES, *QUALITY_TABLES)}
+    run = table(spark, lake, "runs").first()
+    assert not left_out & set(run["output_versions"])
+    assert not left_out & {path.name for path in (lake / "out").iterdir()}
+    assert "gold_labels" not in run["counts"]
+    scores = table(spark, lake, "worker_scores").select("spam_score").distinct().collect()
+    assert [tuple(row) for row in scores] == [(None,)]
+
+
+def test_changed_input_changes_only_its_rows(spark: SparkSession, labelled: Path) -> None:
+    write_rows(labelled, ROWS.replace("dogs,t1,b,8", "dogs,t1,b,7"))
+    run_nightly(config(labelled), run_id="two")
+    labels = table(spark, labelled, "aggregated_labels").toPandas()
     assert set(labels[labels["run_id"] == "two"]["project_id"]) == {"dogs"}
-    assert len(table(spark, lake, "annotations").where("run_id = 'two'").collect()) == 1
+    assert len(table(spark, labelled, "annotations").where("run_id = 'two'").collect()) == 1
 
 
 def test_dry_run_counts_and_writes_nothing(spark: SparkSession, lake: Path) -> None:
@@ -167,10 +209,9 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(
 
 
 def test_failure_while_writing_keeps_the_published_snapshot(
-    spark: SparkSession, lake: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_nightly(config(lake), run_id="one")
-    before = snapshot(spark, lake)
+    lake, before = labelled, snapshot(spark, labelled)
     replace_rows = Tables.replace_rows
 
     def failing(self: Tables, name: str, rows: Any) -> None:
@@ -178,7 +219,7 @@ def test_failure_while_writing_keeps_the_published_snapshot(
             raise OSError("No space left on device")
         replace_rows(self, name, rows)
 
-    (lake / "in" / "rows.csv").write_text(ROWS.replace("dogs,t1,b,8", "dogs,t1,b,7"))
+    write_rows(lake, ROWS.replace("dogs,t1,b,8", "dogs,t1,b,7"))
     with monkeypatch.context() as patch:
         patch.setattr(Tables, "replace_rows", failing)
         with pytest.raises(OSError, match="No space left"):
@@ -197,9 +238,9 @@ def test_failure_while_writing_keeps_the_published_snapshot(
 
 
 def test_input_that_changes_while_it_is_read_fails_the_run_and_a_rerun_repairs(
-    spark: SparkSession, lake: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace_rows = Tables.replace_rows
+    lake, replace_rows = labelled, Tables.replace_rows
 
     def while_another_file_arrives(self: Tables, name: str, rows: Any) -> None:
         (lake / "in" / "more.csv").write_text("project,task,worker,label,at\ncats,t9,a,yes,\n")
@@ -208,13 +249,14 @@ def test_input_that_changes_while_it_is_read_fails_the_run_and_a_rerun_repairs(
     with monkeypatch.context() as patch:
         patch.setattr(Tables, "replace_rows", while_another_file_arrives)
         with pytest.raises(RunError, match=r"files changed while .*\(1 before, 2 after\)"):
-            run_nightly(config(lake), run_id="one")
-    assert [row["status"] for row in table(spark, lake, "runs").collect()] == ["FAILED"]
-    assert run_nightly(config(lake), run_id="two").tasks == 6
+            run_nightly(config(lake), run_id="two")
+    statuses = {row["run_id"]: row["status"] for row in table(spark, lake, "runs").collect()}
+    assert statuses == {"one": "SUCCEEDED", "two": "FAILED"}
+    assert run_nightly(config(lake), run_id="three").tasks == 6
 
 
 def test_failure_is_reported_even_where_its_row_cannot_be_written(
-    lake: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    labelled: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def disk_full(*_: Any) -> None:
         raise OSError("No space left on device")
@@ -222,44 +264,9 @@ def test_failure_is_reported_even_where_its_row_cannot_be_written(
     monkeypatch.setattr(Tables, "replace_rows", disk_full)
     monkeypatch.setattr(Tables, "record_run", disk_full)
     with pytest.raises(OSError, match="No space left"):
-        run_nightly(config(lake), run_id="one")
-    assert "run one: FAILED: No space left on device" in caplog.text
-    assert "run one: no row in runs: No space left on device" in caplog.text
-
-
-def test_every_phase_is_logged_with_the_run_id(
-    lake: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", logger="jobs")
-    summary = run_nightly(config(lake), run_id="one")
-    lines = [record.getMessage() for record in caplog.records]
-    assert [line for line in lines if not line.startswith("run one: ")] == []
-    assert [f"run one: {phase} ..." for phase in summary.phase_seconds] == lines[1:-1]
-    assert lines[-1] == "run one: SUCCEEDED"
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (InputError("input x: has no columns"), 2),
-        (WeightsError("weights x: truncated"), 2),
-        (RunError("output x: another writer"), 1),
-        (ScoringError("components: a task in two"), 1),
-    ],
-)
-def test_exit_code_is_2_only_for_what_is_refused_before_the_first_write(
-    lake: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    error: Exception,
-    code: int,
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(nightly, "run_nightly", fail)
-    assert nightly.main(["--conf", str(write_conf(lake))]) == code
-    assert capsys.readouterr().err == f"crowdfm nightly: {error}\n"
+        run_nightly(config(labelled), run_id="two")
+    assert "run two: FAILED: No space left on device" in caplog.text
+    assert "run two: no row in runs: No space left on device" in caplog.text
 
 
 def test_failure_within_spark_is_one_line_and_exit_code_1(
@@ -281,10 +288,9 @@ def test_failure_within_spark_is_one_line_and_exit_code_1(
 
 
 def test_summary_shows_counts_and_a_query_that_runs(
-    lake: Path, capsys: pytest.CaptureFixture[str]
+    first_night: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert nightly.main(["--conf", str(write_conf(lake)), "--run-id", "one"]) == 0
-    shown = capsys.readouterr().out
+    shown = first_night[1]
     for line in (
         "CrowdFM labelled 5 tasks of 3 projects",
         "         14  rows of ",

@@ -1,4 +1,4 @@
-"""Quality tables and gold in whole runs: what lands, what a second run adds, what is left out."""
+"""Quality tables and gold in whole runs: what lands, and what a second run adds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core.config import JobConfig, load_config
 from jobs.run import run_nightly
-from jobs.schemas import GOLD_TABLES, QUALITY_TABLES
 
 PROJECTS = ("p", "q")
 GOLD = "project,task,true_label\np,t0,1\np,t1,1\nq,t2,1\nq,,1\nq,t3,1\nq,t3,2\n"
@@ -37,7 +36,7 @@ def lake(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def config(lake: Path, **changes: Any) -> JobConfig:
+def config(lake: Path) -> JobConfig:
     settings = {
         "input": {
             "path": str(lake / "in"),
@@ -52,7 +51,6 @@ def config(lake: Path, **changes: Any) -> JobConfig:
         "output": {"path": str(lake / "out")},
         "methods": ["majority_vote", "gold_majority_vote"],
         "spark": {"master": "local[2]"},
-        **changes,
     }
     path = lake / "job.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -118,15 +116,3 @@ def test_runs_write_quality_and_keep_its_history(spark: SparkSession, lake: Path
     runs = table(spark, lake, "project_quality").where("project_id = 'p'").collect()
     drift = {row["run_id"]: (row["previous_run_id"], row["label_drift"]) for row in runs}
     assert drift == {"one": (None, None), "two": ("one", pytest.approx(0.0))}
-
-
-def test_run_without_quality_and_gold_makes_none_of_their_tables(
-    spark: SparkSession, lake: Path
-) -> None:
-    summary = run_nightly(config(lake, quality=False, gold=None))
-    left_out = {table.name for table in (*GOLD_TABLES, *QUALITY_TABLES)}
-    assert not left_out & set(summary.tables)
-    assert not left_out & {path.name for path in (lake / "out").iterdir()}
-    assert "gold_labels" not in summary.counts()
-    scores = table(spark, lake, "worker_scores").select("spam_score").distinct().collect()
-    assert [tuple(row) for row in scores] == [(None,)]

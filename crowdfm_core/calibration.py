@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crowdfm_core.backends.calibration_kernels import rescale, sureness
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.read_outs import CALIBRATION_HEAD, Tensors, has_head, read_out
 
@@ -38,16 +39,11 @@ def sureness_sums(layout: CandidateGraph, log_posterior: npt.NDArray[Any]) -> Fl
     answers that are right; and of the sum of squared vote shares, which is how often two of its
     answers agree.
     """
-    task, component = layout.candidate_task, layout.component_of_task
-    posterior = np.exp(log_posterior.astype(np.float64))
-    share = layout.votes / np.maximum(layout.graph.tasks.degree, 1)[task]
-    largest = np.zeros(len(component))  # a task without annotations may have no candidates
-    np.maximum.at(largest, task, posterior)
-    right = np.bincount(task, posterior * share, len(largest))
-    agree = np.bincount(task, share**2, len(largest))
-    number = len(layout.components)
-    sums = [np.bincount(component, of_task, number) for of_task in (largest, right, agree)]
-    return np.stack(sums, axis=1)
+    of_task = sureness(
+        log_posterior, layout.votes, layout.graph.tasks.degree, layout.candidate_start
+    )
+    component, number = layout.component_of_task, len(layout.components)
+    return np.stack([np.bincount(component, column, number) for column in of_task.T], axis=1)
 
 
 def calibration_features(layout: CandidateGraph, sums: Floats) -> Floats:
@@ -82,12 +78,8 @@ def calibrate(
         return log_posterior
     if sums is None:
         sums = sureness_sums(layout, log_posterior)
-    task = layout.candidate_task
     factors = calibration_factors(heads, calibration_features(layout, sums))
-    scaled = factors[layout.component_of_task[task]] * log_posterior.astype(np.float64)
-    top = np.full(len(layout.component_of_task), -np.inf)
-    np.maximum.at(top, task, scaled)
-    scaled -= top[task]
-    total = np.bincount(task, np.exp(scaled), len(layout.component_of_task))
-    calibrated: Floats = scaled - np.log(total)[task]
+    calibrated: Floats = rescale(
+        log_posterior, factors[layout.component_of_task], layout.candidate_start
+    )
     return calibrated

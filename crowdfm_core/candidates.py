@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -218,31 +219,41 @@ class _Components(NamedTuple):
 
 
 def _candidates(graph: AnnotationGraph, is_tied: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    start = graph.task_option_start
-    side = graph.tasks
+    side, first_option = graph.tasks, graph.task_option_start
     answered = np.diff(side.pair_start)
-    per_task = np.where(is_tied, answered, graph.task_option_end - start)
-    candidate_start = _offsets(per_task)
-    task = np.repeat(np.arange(graph.num_tasks, dtype=np.int32), per_task)
-    place = np.arange(candidate_start[-1]) - candidate_start[task]
-    option = start[task] + place
-    tied = is_tied[task]
-    option[tied] = side.pair_option[(side.pair_start[task] + place)[tied]]
-    # Where each answered (task, option) pair stands among the candidates.
-    pair_task = side.pair_centre
-    pair_place = np.where(
-        is_tied[pair_task],
-        np.arange(len(pair_task)) - side.pair_start[pair_task],
-        side.pair_option - start[pair_task],
+    start = _offsets(np.where(is_tied, answered, graph.task_option_end - first_option))
+    task, option, votes = _list_candidates(
+        start, first_option, is_tied, side.pair_start, side.pair_option, side.entry_start
     )
-    votes = np.zeros(len(task))
-    votes[candidate_start[pair_task] + pair_place] = np.diff(side.entry_start)
     return {
-        "candidate_start": candidate_start,
+        "candidate_start": start,
         "candidate_task": task,
-        "candidate_option": option.astype(np.int32),
+        "candidate_option": option,
         "votes": votes,
     }
+
+
+@numba.njit(cache=True)
+def _list_candidates(
+    start: IntArray,
+    first_option: IntArray,
+    is_tied: npt.NDArray[np.bool_],
+    pair_start: IntArray,
+    pair_option: IntArray,
+    entry_start: IntArray,
+) -> tuple[IntArray, IntArray, FloatArray]:  # pragma: no cover
+    """Task, option and votes of every candidate: all options of a task, or those it was given."""
+    task, option = np.empty(start[-1], np.int32), np.empty(start[-1], np.int32)
+    votes = np.zeros(start[-1], np.float64)
+    for t in range(len(is_tied)):
+        for place in range(start[t + 1] - start[t]):
+            task[start[t] + place] = t
+            option[start[t] + place] = first_option[t] + place
+        for p in range(pair_start[t], pair_start[t + 1]):
+            place = p - pair_start[t] if is_tied[t] else pair_option[p] - first_option[t]
+            option[start[t] + place] = pair_option[p]
+            votes[start[t] + place] = entry_start[p + 1] - entry_start[p]
+    return task, option, votes
 
 
 def _components(graph: AnnotationGraph, part_of: ComponentSizes | None) -> _Components:
@@ -259,7 +270,8 @@ def _components(graph: AnnotationGraph, part_of: ComponentSizes | None) -> _Comp
         task, side.neighbour, num_tasks=graph.num_tasks, num_workers=graph.num_workers
     )
     root = np.arange(graph.num_tasks)
-    root[task] = smallest[side.neighbour]
+    some = np.flatnonzero(side.degree)
+    root[some] = smallest[side.neighbour[side.entry_start[side.pair_start[some]]]]
     roots = np.unique(root)
     of_task = np.searchsorted(roots, root).astype(np.int32)
     # The root of a worker without annotations is past all tasks.
@@ -282,8 +294,15 @@ def _grouped(
     major: npt.NDArray[Any], minor: npt.NDArray[Any], num_minor: int
 ) -> tuple[npt.NDArray[np.int64], IntArray]:
     """Distinct major * num_minor + minor in order, and the place of every row among them."""
-    keys, place = np.unique(major.astype(np.int64) * num_minor + minor, return_inverse=True)
-    return keys, place.astype(np.int32)
+    key = major.astype(np.int64) * num_minor + minor
+    bound = int(key.max(initial=-1)) + 1
+    if bound > 4 * len(key):
+        keys, place = np.unique(key, return_inverse=True)
+        return keys, place.astype(np.int32)
+    # Few different ones: marked where they occur, which takes no sort.
+    occurs = np.zeros(bound, bool)
+    occurs[key] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs, dtype=np.int32) - np.int32(1))[key]
 
 
 def _offsets(counts: npt.NDArray[Any]) -> IntArray:

@@ -8,6 +8,7 @@ different rows, so message passing never crosses them (design: "Partitioning").
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -110,22 +111,16 @@ class AnnotationGraph:
         by_task = _order(worker, num_workers, np.arange(len(task), dtype=np.int32))
         by_task = _order(option, num_option_rows, by_task)
         by_task = _order(task, num_tasks, by_task)
-        by_worker = _order(task, num_tasks, np.arange(len(task), dtype=np.int32))
-        by_worker = _order(option, num_option_rows, by_worker)
+        # Stable, so that the annotations of one worker and option stay in the order of their tasks.
+        by_worker = _order(option, num_option_rows, by_task)
         by_worker = _order(worker, num_workers, by_worker)
 
-        task_entry = np.empty(len(task), np.int32)
-        task_entry[by_task] = np.arange(len(task), dtype=np.int32)
-        worker_entry = np.empty(len(task), np.int32)
-        worker_entry[by_worker] = np.arange(len(task), dtype=np.int32)
-
-        task_pairs = _Pairs.of(task[by_task], option[by_task], num_tasks)
-        worker_pairs = _Pairs.of(worker[by_worker], option[by_worker], num_workers)
+        task_entry, worker_entry = _inverse(by_task), _inverse(by_worker)
+        task_pairs = _Pairs(*_pairs(task, option, by_task, num_tasks))
+        worker_pairs = _Pairs(*_pairs(worker, option, by_worker, num_workers))
         return cls(
-            tasks=_side(task_pairs, worker[by_task], worker_pairs.of_entry, worker_entry[by_task]),
-            workers=_side(
-                worker_pairs, task[by_worker], task_pairs.of_entry, task_entry[by_worker]
-            ),
+            tasks=_side(task_pairs, worker_pairs, by_task, worker, worker_entry),
+            workers=_side(worker_pairs, task_pairs, by_worker, task, task_entry),
             entry_of_annotation=task_entry,
             task_option_start=np.asarray(start, np.int32),
             task_option_end=np.asarray(end, np.int32),
@@ -133,42 +128,33 @@ class AnnotationGraph:
         )
 
 
-@dataclass(frozen=True)
-class _Pairs:
+class _Pairs(NamedTuple):
     pair_start: IntArray
     pair_centre: IntArray
     pair_option: IntArray
     entry_start: IntArray
     of_entry: IntArray  # [E] pair of each entry
 
-    @classmethod
-    def of(cls, centre: IntArray, option: IntArray, num_centres: int) -> _Pairs:
-        """Find the runs of equal (centre, option) in sorted entries."""
-        first = np.ones(len(centre), bool)
-        first[1:] = (centre[1:] != centre[:-1]) | (option[1:] != option[:-1])
-        begin = np.flatnonzero(first).astype(np.int32)
-        pair_centre = centre[begin]
-        return cls(
-            pair_start=np.searchsorted(pair_centre, np.arange(num_centres + 1)).astype(np.int32),
-            pair_centre=pair_centre,
-            pair_option=option[begin],
-            entry_start=np.append(begin, np.int32(len(centre))).astype(np.int32),
-            of_entry=(np.cumsum(first) - 1).astype(np.int32),
-        )
 
-
-def _side(pairs: _Pairs, neighbour: IntArray, other: IntArray, other_entry: IntArray) -> Side:
+def _side(
+    pairs: _Pairs, other: _Pairs, order: IntArray, other_node: IntArray, other_place: IntArray
+) -> Side:
+    """Lay out one side from its order of the input's rows; other_node, other_place [E]: of each
+    row, its node of the other side and its place among the other side's entries."""
     entries_before = pairs.entry_start[pairs.pair_start]
-    marks = np.linspace(0, len(neighbour), _CHUNKS + 1)
+    marks = np.linspace(0, len(order), _CHUNKS + 1)
     chunk_start = np.searchsorted(entries_before, marks).astype(np.int32)
     chunk_start[0], chunk_start[-1] = 0, len(entries_before) - 1
+    neighbour, neighbour_pair, other_entry = _neighbours(
+        order, other_node, other_place, other.of_entry
+    )
     return Side(
         pair_start=pairs.pair_start,
         pair_centre=pairs.pair_centre,
         pair_option=pairs.pair_option,
         entry_start=pairs.entry_start,
         neighbour=neighbour,
-        neighbour_pair=other[other_entry],
+        neighbour_pair=neighbour_pair,
         other_entry=other_entry,
         chunk_start=np.unique(chunk_start).astype(np.int32),
     )
@@ -197,3 +183,56 @@ def _order(keys: IntArray, num_keys: int, order: IntArray) -> IntArray:  # pragm
         out[place[key]] = row
         place[key] += 1
     return out
+
+
+@numba.njit(cache=True)
+def _inverse(order: IntArray) -> IntArray:  # pragma: no cover
+    """Return the place of every number in a permutation."""
+    place = np.empty_like(order)
+    for i in range(len(order)):
+        place[order[i]] = i
+    return place
+
+
+@numba.njit(cache=True)
+def _pairs(
+    centre: IntArray, option: IntArray, order: IntArray, num_centres: int
+) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:  # pragma: no cover
+    """Find the runs of equal (centre, option) among rows in order: the fields of `_Pairs`."""
+    entries = len(order)
+    pair_start = np.empty(num_centres + 1, np.int32)
+    pair_centre, pair_option = np.empty(entries, np.int32), np.empty(entries, np.int32)
+    entry_start, of_entry = np.empty(entries + 1, np.int32), np.empty(entries, np.int32)
+    pairs = 0
+    next_centre = 0
+    for entry in range(entries):
+        c, o = centre[order[entry]], option[order[entry]]
+        if pairs == 0 or c != pair_centre[pairs - 1] or o != pair_option[pairs - 1]:
+            pair_start[next_centre : c + 1] = pairs
+            next_centre = max(next_centre, c + 1)
+            pair_centre[pairs], pair_option[pairs], entry_start[pairs] = c, o, entry
+            pairs += 1
+        of_entry[entry] = pairs - 1
+    pair_start[next_centre:] = pairs
+    entry_start[pairs] = entries
+    return (
+        pair_start,
+        pair_centre[:pairs].copy(),
+        pair_option[:pairs].copy(),
+        entry_start[: pairs + 1].copy(),
+        of_entry,
+    )
+
+
+@numba.njit(cache=True, parallel=True)
+def _neighbours(
+    order: IntArray, other_node: IntArray, other_place: IntArray, other_pair: IntArray
+) -> tuple[IntArray, IntArray, IntArray]:  # pragma: no cover
+    """Node, pair and place on the other side of every entry, see `_side`; other_pair [E]: of the
+    other side's entries."""
+    node, pair, place = np.empty_like(order), np.empty_like(order), np.empty_like(order)
+    for entry in numba.prange(len(order)):
+        row = order[entry]
+        node[entry], place[entry] = other_node[row], other_place[row]
+        pair[entry] = other_pair[other_place[row]]
+    return node, pair, place

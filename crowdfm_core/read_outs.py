@@ -30,8 +30,6 @@ __all__ = [
     "read_outs",
 ]
 
-_CHUNK = 4096  # rows whose hidden layer stays in the processor's cache
-
 PREFIX = "heads."  # of the names of all tensors of heads
 PAIR_HEAD = "compatibility"  # see crowdfm_core/compatibility.py
 CALIBRATION_HEAD = "calibration"  # see crowdfm_core/calibration.py
@@ -48,13 +46,16 @@ def read_out(heads: Tensors, name: str, embeddings: npt.NDArray[Any]) -> Floats:
     """
     if not has_head(heads, name):
         return np.full(len(embeddings), np.nan)
-    weight = heads[f"{PREFIX}{name}.weight"].astype(np.float64)
-    value: Floats = np.empty(len(embeddings))
-    for start in range(0, len(embeddings), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    weight, bias = _float(heads, f"{name}.weight"), _float(heads, f"{name}.bias")
+    if f"{PREFIX}{name}.hidden.weight" not in heads:
         # Summed row by row: a product with a vector adds up in an order that depends on all rows.
-        value[part] = (_hidden(heads, name, embeddings[part]) * weight).sum(-1)
-    return value + heads[f"{PREFIX}{name}.bias"]
+        linear: Floats = (np.asarray(embeddings, np.float64) * weight).sum(-1) + bias
+        return linear
+    ops, hidden = NumpyOps(np.float64), f"{name}.hidden"
+    hidden_weight, hidden_bias = _float(heads, f"{hidden}.weight"), _float(heads, f"{hidden}.bias")
+    columns: list[npt.NDArray[Any]] = [np.asarray(embeddings, np.float64)]
+    value = ops.two_layers(columns, [], hidden_weight, hidden_bias, weight[:, None], bias)
+    return np.asarray(value[:, 0], np.float64)
 
 
 def read_outs(heads: Tensors, name: str, embeddings: npt.NDArray[Any]) -> Floats:
@@ -117,3 +118,8 @@ def _hidden(heads: Tensors, name: str, embeddings: npt.NDArray[Any]) -> Floats:
     product = ops.rows_times(x, heads[f"{PREFIX}{name}.hidden.weight"].astype(np.float64))
     hidden = ops.relu(product + heads[f"{PREFIX}{name}.hidden.bias"])
     return np.asarray(hidden, np.float64)
+
+
+def _float(heads: Tensors, name: str) -> Floats:
+    tensor: Floats = heads[f"{PREFIX}{name}"].astype(np.float64)
+    return tensor

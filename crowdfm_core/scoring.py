@@ -158,26 +158,20 @@ class Scorer:
         )
         check_memory(self._config, graph, batch.project_ids, self.max_bytes)
         labelled = self._inference.label(graph, batch.project_ids, batch.num_options)
-        entry = graph.entry_of_annotation
-        worker = batch.worker_index
-        count = np.bincount(worker, minlength=batch.num_workers)
-        agrees = (
-            batch.option_index + task_start[batch.task_index] == labelled.label[batch.task_index]
-        )
+        side = graph.tasks
+        agrees = labelled.label[side.pair_centre] == side.pair_option
+        count = graph.workers.degree.astype(np.int64)
 
-        def mean_per_worker(values: npt.NDArray[Any]) -> Floats:
+        def mean_per_worker(of_entry: npt.NDArray[Any]) -> Floats:
             # Summed in the graph's order, so that the input's order leaves no trace.
-            ordered = np.empty(len(values))
-            ordered[entry] = values
-            owner = np.empty(len(values), np.int64)
-            owner[entry] = worker
-            return np.bincount(owner, ordered, batch.num_workers) / np.maximum(count, 1)
+            total = np.bincount(side.neighbour, of_entry, batch.num_workers)
+            return total / np.maximum(count, 1)
 
         return ScoredBatch(
             **vars(scored_tasks(labelled, graph)),
             ability=labelled.ability,
-            expected_accuracy=mean_per_worker(labelled.own_probability[entry]),
-            agreement_with_aggregate=mean_per_worker(agrees),
+            expected_accuracy=mean_per_worker(labelled.own_probability),
+            agreement_with_aggregate=mean_per_worker(np.repeat(agrees, np.diff(side.entry_start))),
             num_annotations=count,
         )
 

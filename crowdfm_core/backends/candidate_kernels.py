@@ -21,10 +21,23 @@ __all__ = [
     "group_max",
     "rows_to_candidates",
     "sum_by_group",
+    "sum_runs",
 ]
 
 
 _AHEAD = 8  # annotations whose rows are asked for before they are added to
+_TASKS = 64  # tasks whose annotations are listed at once
+
+
+@numba.njit(cache=True, inline="always")
+def _add_run(x, at, out, out_at, size):  # pragma: no cover
+    """Add x[at : at + size] to as many places of out."""
+    whole = size // LANES * LANES
+    for f in range(0, whole, LANES):
+        store(out, out_at + f, load(out, out_at + f) + load(x, at + f))
+    for f in range(whole, size):
+        # Unsigned places are not negative, which costs no test.
+        out[np.uint64(out_at + f)] += x[np.uint64(at + f)]
 
 
 @numba.njit(cache=True, parallel=True)
@@ -46,6 +59,7 @@ def rows_to_candidates(
     """
     width = rows.shape[1]
     out = np.zeros((candidate_start[-1], width), rows.dtype)
+    flat_out, flat = out.reshape(-1), rows.reshape(-1)
     for chunk in numba.prange(len(chunk_start) - 1):
         for t in range(chunk_start[chunk], chunk_start[chunk + 1]):
             first = candidate_start[t]
@@ -53,12 +67,13 @@ def rows_to_candidates(
             for p in range(pair_start[t], pair_start[t + 1]):
                 for e in range(entry_start[p], entry_start[p + 1]):
                     row = row_start[neighbour_pair[e]]
-                    for j in range(count):
-                        source = row + j
-                        if is_tied[t]:
+                    if is_tied[t]:
+                        for j in range(count):
                             source = row + (candidate_option[first + j] != pair_option[p])
-                        for f in range(width):
-                            out[first + j, f] += rows[source, f]
+                            for f in range(width):
+                                out[first + j, f] += rows[source, f]
+                    else:
+                        _add_run(flat, row * width, flat_out, first * width, count * width)
     return out
 
 
@@ -75,12 +90,7 @@ def _add_task(
                 out[target, f] += candidates[c, f]
     else:
         # A task's candidates stand together, as the rows of a pair do.
-        begin, source, size = row * width, first * width, (last - first) * width
-        whole = size // LANES * LANES
-        for f in range(0, whole, LANES):
-            store(flat_out, begin + f, load(flat_out, begin + f) + load(flat, source + f))
-        for f in range(whole, size):
-            flat_out[begin + f] += flat[source + f]
+        _add_run(flat, first * width, flat_out, row * width, (last - first) * width)
 
 
 @numba.njit(cache=True, parallel=True)
@@ -144,31 +154,43 @@ def candidates_to_few_rows(
     """
     out = np.zeros((row_start[-1], candidates.shape[1]), candidates.dtype)
     flat_out, flat = out.reshape(-1), candidates.reshape(-1)
-    width, last_entry = candidates.shape[1], len(neighbour_pair) - 1
+    width = candidates.shape[1]
+    last = chunk_start[-1]
+    most = 0
+    for begin in range(0, last, _TASKS):
+        entries = entry_start[pair_start[min(begin + _TASKS, last)]]
+        most = max(most, entries - entry_start[pair_start[begin]])
     for group in numba.prange(len(first_pair) - 1):
         low, high = first_pair[group], first_pair[group + 1]
-        for t in range(chunk_start[0], chunk_start[-1]):
-            ahead = min(candidate_start[t + 1] - candidate_start[t], 16) * width
-            for p in range(pair_start[t], pair_start[t + 1]):
-                for e in range(entry_start[p], entry_start[p + 1]):
-                    soon = row_start[neighbour_pair[min(e + _AHEAD, last_entry)]] * width
-                    for f in range(0, ahead, LANES):
-                        prefetch(flat_out, soon + f)
-                    own = neighbour_pair[e]
-                    if own < low or own >= high:
-                        continue
-                    _add_task(
-                        candidates,
-                        flat,
-                        out,
-                        flat_out,
-                        row_start[own],
-                        candidate_start[t],
-                        candidate_start[t + 1],
-                        pair_option[p],
-                        candidate_option,
-                        is_tied[t],
-                    )
+        # Task, answer and pair of the group's own annotations; listed first, as it cannot be
+        # foreseen which they are.
+        own = np.empty((most + 1, 3), np.int64)
+        for begin in range(0, last, _TASKS):
+            number = 0
+            for t in range(begin, min(begin + _TASKS, last)):
+                for p in range(pair_start[t], pair_start[t + 1]):
+                    for e in range(entry_start[p], entry_start[p + 1]):
+                        pair = neighbour_pair[e]
+                        own[number, 0], own[number, 1], own[number, 2] = t, pair_option[p], pair
+                        number += int(pair >= low) & int(pair < high)
+            for i in range(number):
+                soon = own[min(i + _AHEAD, number - 1), 2]
+                ahead = min(row_start[soon + 1] - row_start[soon], 16) * width
+                for f in range(0, ahead, LANES):
+                    prefetch(flat_out, row_start[soon] * width + f)
+                t = own[i, 0]
+                _add_task(
+                    candidates,
+                    flat,
+                    out,
+                    flat_out,
+                    row_start[own[i, 2]],
+                    candidate_start[t],
+                    candidate_start[t + 1],
+                    own[i, 1],
+                    candidate_option,
+                    is_tied[t],
+                )
     return out
 
 
@@ -180,6 +202,17 @@ def sum_by_group(x, group, num_groups):  # pragma: no cover
         g = group[n]
         for f in range(x.shape[1]):
             out[g, f] += x[n, f]
+    return out
+
+
+@numba.njit(cache=True, parallel=True)
+def sum_runs(x, weight, start):  # pragma: no cover
+    """Sum x [C, F] times weight [C] over each run [start[t], start[t+1]): [T, F]."""
+    out = np.zeros((len(start) - 1, x.shape[1]), x.dtype)
+    for t in numba.prange(len(start) - 1):
+        for c in range(start[t], start[t + 1]):
+            for f in range(x.shape[1]):
+                out[t, f] += x[c, f] * weight[c]
     return out
 
 

@@ -18,6 +18,7 @@ __all__ = ["label_candidates", "label_tasks"]
 
 _LEAK = 0.01  # slope of the leaky rectifier below zero, as in the published classifier
 _CHUNKS = 64
+_FEW = 16  # options that are sorted by insertion, without the cost of calling a sort
 
 
 @numba.njit(cache=True)
@@ -34,11 +35,25 @@ def _outputs(tasks, listed):  # pragma: no cover
 
 
 @numba.njit(cache=True)
+def _ranked(values):  # pragma: no cover
+    """Places of the values from the highest on, equal ones in the order in which they stand."""
+    if len(values) > _FEW:
+        return np.argsort(-values, kind="mergesort")
+    order = np.empty(len(values), np.int64)
+    for i in range(len(values)):
+        place = i
+        while place > 0 and values[order[place - 1]] < values[i]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = i
+    return order
+
+
+@numba.njit(cache=True)
 def _summarise(t, mean, options, top_offsets, per_task, top):  # pragma: no cover
     """Write what is published of one task with probabilities `mean` of `options`."""
     label, runner_up, probability, runner_up_probability, entropy = per_task
-    # A stable sort of the negatives ranks equal probabilities by option.
-    order = np.argsort(-mean, kind="mergesort")
+    order = _ranked(mean)
     label[t] = options[order[0]]
     probability[t] = mean[order[0]]
     if len(mean) > 1:

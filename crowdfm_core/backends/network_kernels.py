@@ -16,7 +16,7 @@ from crowdfm_core.backends.vectors import LANES, maximum, splat
 
 __all__ = ["two_layers"]
 
-_CHUNK = 256  # rows; a multiple of the rows of a product
+_CHUNK = 128  # rows; a multiple of the rows of a product
 
 
 @numba.njit(cache=True, parallel=True)
@@ -24,8 +24,7 @@ def two_layers(
     x, shared, index, hidden_weight, hidden_bias, output_weight, output_bias, out
 ):  # pragma: no cover
     """Write relu(x @ hidden_weight + sum of shared[index] + hidden_bias) @ output_weight +
-    output_bias to `out` [N, D]: x [N + 8, F], of which the last rows are not used, shared [G, H],
-    index [S, N].
+    output_bias to `out` [N, D]: x [N + 8 or more, F], shared [G, H], index [S, N or more].
 
     H, and the width of the output weights [H, D'] and bias [D'], are filled up with zeros to a
     multiple of 16. No row depends on the others.

@@ -18,6 +18,7 @@ __all__ = ["NumpyOps"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
+_CHUNK = 4096  # rows
 _COLUMNS = 16  # a product with at least so many columns sums every row in the same order
 
 
@@ -55,26 +56,26 @@ class NumpyOps:
         output_weight: FloatArray,
         output_bias: FloatArray,
     ) -> FloatArray:
-        """See `Operations.two_layers`."""
-        num_rows, features = len(columns[0]), len(hidden_weight)
-        x = np.zeros((num_rows + ROWS, features), self.dtype)
-        np.concatenate(columns, axis=1, out=x[:num_rows])
-        shared = [np.zeros((0, len(hidden_bias)), self.dtype)]
-        index = np.empty((len(gathered), num_rows), np.int32)
-        for source, (values, group) in enumerate(gathered):
-            index[source] = group + sum(map(len, shared))
-            shared.append(values)
+        """See `Operations.two_layers`; in chunks of rows that stay in the processor's cache."""
+        num_rows = len(columns[0])
         out = np.empty((num_rows, output_weight.shape[1]), self.dtype)
-        network_kernels.two_layers(
-            x,
-            wide(np.concatenate(shared)),
-            index,
+        shared = wide(np.concatenate([hidden_weight[:0], *(values for values, _ in gathered)]))
+        first = np.cumsum([0, *(len(values) for values, _ in gathered)])[:-1]
+        weights = (
             wide(hidden_weight),
             wide(hidden_bias),
             wide(wide(output_weight).T).T.copy(),
             wide(output_bias),
-            out,
         )
+        x = np.zeros((min(num_rows, _CHUNK) + ROWS, len(hidden_weight)), self.dtype)
+        index = np.empty((len(gathered), _CHUNK), np.int32)
+        for start in range(0, num_rows, _CHUNK):
+            part = slice(start, min(start + _CHUNK, num_rows))
+            size = part.stop - start
+            np.concatenate([column[part] for column in columns], axis=1, out=x[:size])
+            for source, (_, group) in enumerate(gathered):
+                np.add(group[part], first[source], out=index[source, :size], casting="same_kind")
+            network_kernels.two_layers(x, shared, index, *weights, out[part])
         return out
 
     def quadratic_forms(self, x: FloatArray, square: FloatArray, linear: FloatArray) -> FloatArray:
@@ -155,6 +156,13 @@ class NumpyOps:
     def sum_by(self, x: FloatArray, group: IntArray, num_groups: int) -> FloatArray:
         """See `Operations.sum_by`."""
         out: FloatArray = candidate_kernels.sum_by_group(x, group, num_groups)
+        return out
+
+    def sum_runs(self, x: FloatArray, weight: FloatArray, start: IntArray) -> FloatArray:
+        """See `Operations.sum_runs`."""
+        out: FloatArray = candidate_kernels.sum_runs(
+            np.ascontiguousarray(x), np.ascontiguousarray(weight[:, 0]), start
+        )
         return out
 
     def group_max(self, x: FloatArray, start: IntArray) -> FloatArray:

@@ -142,6 +142,11 @@ class TorchOps:
             return sums
         return x.new_zeros((num_groups, x.shape[1])).index_add(0, self._moved(group), x)
 
+    def sum_runs(self, x: torch.Tensor, weight: torch.Tensor, start: IntArray) -> torch.Tensor:
+        """See `Operations.sum_runs`."""
+        group = np.repeat(np.arange(len(start) - 1, dtype=np.int32), np.diff(start))
+        return self.sum_by(x * weight, group, len(start) - 1)
+
     def group_max(self, x: torch.Tensor, start: IntArray) -> torch.Tensor:
         """See `Operations.group_max`."""
         x = x.detach()

@@ -147,7 +147,8 @@ def update_tasks(
             most_answers = max(most_answers, answers)
         room = most + LANES
         runs = np.empty(most_answers, np.int64)
-        sums = np.empty(room * columns + GATHERED, dtype)
+        # Read to the next multiple of 16, so that even what has no weight must be a number.
+        sums = np.zeros(room * columns + GATHERED, dtype)
         models = np.empty((8, room), dtype)
         x = np.zeros((room, features), dtype)
         hide = np.zeros((room, hidden), dtype)

@@ -177,7 +177,7 @@ def task_facts(
     sums = ops.rows_to_candidates(
         ops.concat([features, features * sizes.is_same, sizes.is_same]), layout
     )
-    means = _of_task(ops, sizes, tasks.posterior * sums) / sizes.answers
+    means = _of_task(ops, sizes, sums, tasks.posterior) / sizes.answers
     by_worker, by_class, was_right = means[:, :1], means[:, 1:2], means[:, 6:]
     surprise, class_surprise = was_right - by_worker, was_right - by_class
 
@@ -187,10 +187,10 @@ def task_facts(
         )
         return _log_odds(ops, expected) - _log_odds(ops, shrunk)
 
-    entropy = -tasks.posterior * ops.at_least(tasks.log_posterior, -CLIP)
+    surprisal = -ops.at_least(tasks.log_posterior, -CLIP)
     return TaskFacts(
         means=means,
-        entropy=_of_task(ops, sizes, entropy),
+        entropy=_of_task(ops, sizes, surprisal, tasks.posterior),
         surprise=surprise,
         class_surprise=class_surprise,
         overdispersion=surprise * surprise * sizes.answers / (by_worker * (1 - by_worker) + 0.05),
@@ -233,11 +233,11 @@ def embed_tasks(
     recall = ops.take((groups[:, :1] + 0.5) / (groups[:, 1:] + 1), layout.candidate_group)
     return ops.concat(
         [
-            _of_task(ops, sizes, posterior * normed),
-            _of_task(ops, sizes, normed) / sizes.candidates,
+            _of_task(ops, sizes, normed, posterior),
+            _of_task(ops, sizes, normed, ops.take(1 / sizes.candidates, layout.candidate_task)),
             facts.entropy,
-            _of_task(ops, sizes, sizes.vote_share * posterior),
-            _of_task(ops, sizes, sizes.vote_share**2),
+            _of_task(ops, sizes, sizes.vote_share, posterior),
+            _of_task(ops, sizes, sizes.vote_share, sizes.vote_share),
             sizes.log_answers,
             sizes.log_task_options,
             facts.means[:, :6],
@@ -245,7 +245,7 @@ def embed_tasks(
             facts.class_surprise,
             facts.surprise * sizes.answers**0.5,
             *facts.lack,
-            _log_odds(ops, _of_task(ops, sizes, posterior * recall)),
+            _log_odds(ops, _of_task(ops, sizes, recall, posterior)),
             ops.take(_log_odds(ops, crowd), component),
             ops.take(spread / sizes.component_tasks, component),
             ops.take(sizes.log_component, component)[:, :2],
@@ -253,8 +253,8 @@ def embed_tasks(
     )
 
 
-def _of_task(ops: Operations, sizes: BatchSizes, candidates: Array) -> Array:
-    return ops.sum_by(candidates, sizes.layout.candidate_task, len(sizes.answers))
+def _of_task(ops: Operations, sizes: BatchSizes, candidates: Array, weight: Array) -> Array:
+    return ops.sum_runs(candidates, weight, sizes.layout.candidate_start)
 
 
 def _log_odds(ops: Operations, share: Array) -> Array:

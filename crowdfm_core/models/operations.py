@@ -93,6 +93,9 @@ class Operations(Protocol):
     def sum_by(self, x: Array, group: IntArray, num_groups: int) -> Array:
         """Sum the rows of x [N, F] by group [N]: [G, F]."""
 
+    def sum_runs(self, x: Array, weight: Array, start: IntArray) -> Array:
+        """Sum x [C, F] times weight [C, 1] over each run [start[t], start[t+1]): [T, F]."""
+
     def group_max(self, x: Array, start: IntArray) -> Array:
         """Return the largest of x [C, F] in each run [start[t], start[t+1]), without gradient."""
 

@@ -28,12 +28,10 @@ class BatchSizes:
         self.layout = layout
         answers = np.asarray(graph.tasks.degree, float)
         task_of = layout.candidate_task
-        share = layout.votes / np.maximum(answers, 1)[task_of]
-        top = np.zeros(len(answers))
-        np.maximum.at(top, task_of, share)
         self.votes = column(layout.votes)
-        self.vote_share = column(share)
-        self.lead = column(share - top[task_of])
+        self.vote_share = column(layout.votes / np.maximum(answers, 1)[task_of])
+        top = ops.group_max(self.vote_share, layout.candidate_start)
+        self.lead = self.vote_share - ops.take(top, task_of)
         self.answers = column(np.maximum(answers, 1))
         self.root_answers = column(np.sqrt(np.maximum(answers, 1)))
         self.log_answers = log_column(answers)

@@ -22,9 +22,9 @@ from crowdfm_core.backends.vectors import (
     sum_lanes,
 )
 
-__all__ = ["CLIP", "GATHERED", "gather_messages", "softmax", "weigh_models"]
+__all__ = ["GATHERED", "gather_messages", "softmax", "weigh_models"]
 
-CLIP = -10.0
+_CLIP = -10.0
 GATHERED = 3 * LANES  # numbers of a task's sums that are held in registers at once
 _AHEAD = 8  # annotations whose rows are asked for before they are read
 
@@ -124,8 +124,8 @@ def weigh_models(
     sums: as from `gather_messages`; the last two columns are those of the models.
     """
     dtype = sums.dtype
-    clip = splat(dtype.type(CLIP))
-    least = splat(np.exp(dtype.type(CLIP)))
+    clip = splat(dtype.type(_CLIP))
+    least = splat(np.exp(dtype.type(_CLIP)))
     start = candidate_start[begin]
     number = candidate_start[after] - start
     prior = out[0]

@@ -46,6 +46,13 @@ class BatchSizes:
         self.log_row_count = log_column(row_count)
         self.worker_count = column(worker_count)
         self.log_worker_count = log_column(worker_count)
+        of_row = [
+            self.is_same,
+            self.is_tied,
+            self.log_row_count,
+            ops.take(self.log_worker_count, layout.row_worker),
+        ]
+        self.row_facts = ops.concat(of_row)  # [Q, 4], the same in every layer
         of_worker = worker_count[layout.row_worker]
         # A worker who is known from few answers says little about the crowd.
         self.row_trust = column(row_count / (of_worker + 5))

@@ -200,14 +200,14 @@ class _Run:
     def _annotations(self) -> DataFrame:
         """Split good rows from bad ones, resolve duplicates, count and write both."""
         checked = reject_reasons(self.raw)
-        rejected = checked.where(F.size("reasons") > 0)
-        contradictory = conflicting(checked) if self.config.duplicates == "reject" else None
-        if contradictory is not None:
-            rejected = rejected.unionByName(contradictory)
+        rejected = checked.where("NOT is_good")
+        if self.config.duplicates == "reject":
+            rejected = rejected.unionByName(conflicting(checked))
         annotations = resolve_duplicates(accepted(checked), self.config.duplicates)
-        self._count(checked, contradictory)
+        self.summary.rows_read = self.raw.count()
         run_id = self.summary.run_id
         if self.dry_run:
+            self._count_reasons(rejected)
             annotations = annotations.persist()
             self.persisted.append(annotations)
         else:
@@ -217,26 +217,21 @@ class _Run:
                 annotations=stamp(source, run_id, "ingested_at"),
             )
             # From here on the run reads what it wrote: columns, not the text of the input.
+            self._count_reasons(self.tables.read("rejected_annotations"))
             annotations = self.tables.read("annotations")
         return annotations.select("project_id", "task_id", "worker_id", "label")
 
-    def _count(self, checked: DataFrame, contradictory: DataFrame | None) -> None:
-        """Count what was read and what is rejected, by reason, in one pass over the input."""
-        summary = self.summary
+    def _count_reasons(self, rejected: DataFrame) -> None:
         # One row per combination of reasons, of which there are a handful.
-        combinations = checked.groupBy("reasons").count().collect()
-        summary.rows_read = sum(int(row["count"]) for row in combinations)
-        if contradictory is not None:
-            combinations += contradictory.groupBy("reasons").count().collect()
-        for row in combinations:
-            summary.count_rows(row["reasons"], int(row["count"]))
+        for reasons, rows in rejected.groupBy("reasons").count().collect():
+            self.summary.count_rejected(reasons, int(rows))
 
     def _components(self, annotations: DataFrame) -> tuple[DataFrame, DataFrame]:
         workers = find_components(annotations).persist()
         placed = add_components(annotations, workers)
-        components = component_sizes(placed).persist()
+        components = component_sizes(placed, workers).persist()
         self.persisted += [workers, components]
-        check_components(placed, components)
+        check_components(annotations, components)
         totals = components.agg(
             F.count_distinct("project_id").alias("projects"),
             F.count("*").alias("components"),

@@ -62,9 +62,9 @@ class RunSummary:
         """Return everything as one line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
-    def count_rows(self, reasons: Sequence[str], rows: int) -> None:
-        """Add input rows that were rejected for all of `reasons`, or accepted if there are none."""
-        self.rows_rejected += rows if reasons else 0
+    def count_rejected(self, reasons: Sequence[str], rows: int) -> None:
+        """Add input rows that were rejected for all of `reasons`."""
+        self.rows_rejected += rows
         for reason in reasons:
             self.rejected[reason] = self.rejected.get(reason, 0) + rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +23,7 @@ __all__ = ["Tables", "write_new_table"]
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _GONE = "is_gone"  # marks a row of the table that the new rows do not have
 _CHECKED_COMMITS = 100  # newest ones, in which a run looks for its own and for those of others
+_CREATED_AT_ONCE = 4  # tables; most of a small commit is waiting
 _CHECK = "delta.constraints."  # property of a table, followed by the constraint's name
 _UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END")  # change files, but no row
 
@@ -61,17 +63,22 @@ class Tables:
 
         Raises InputError when the output location cannot be written.
         """
-        for table in map(TABLES.__getitem__, names):
-            try:
+        with ThreadPoolExecutor(_CREATED_AT_ONCE) as pool:
+            list(pool.map(self._create, map(TABLES.__getitem__, names)))
+
+    def _create(self, table: Table) -> None:
+        name = self.name(table.name)
+        try:
+            if not self._exists(table.name):
                 self._spark.sql(self._create_statement(table))
-                for change in self._changes_since(table):
-                    self._spark.sql(f"ALTER TABLE {self.name(table.name)} {change}")
-            except Exception as error:  # Spark's, Delta's and the file system's share no base
-                name, reason = self.name(table.name), reason_of(error)
-                raise InputError(
-                    f"output {name}: cannot be created or brought up to date ({reason}); check "
-                    "output.path or output.schema and its permissions"
-                ) from error
+                return
+            for change in self._changes_since(table):
+                self._spark.sql(f"ALTER TABLE {name} {change}")
+        except Exception as error:  # Spark's, Delta's and the file system's share no base
+            raise InputError(
+                f"output {name}: cannot be created or brought up to date ({reason_of(error)}); "
+                "check output.path or output.schema and its permissions"
+            ) from error
 
     def read(self, table: str) -> DataFrame:
         """Return this run's rows where it has replaced them, else the newest."""
@@ -168,6 +175,11 @@ class Tables:
 
     def _delta(self, table: str) -> DeltaTable:
         return DeltaTable.forName(self._spark, self.name(table))
+
+    def _exists(self, table: str) -> bool:
+        if self.folder is not None:
+            return DeltaTable.isDeltaTable(self._spark, f"{self.folder}/{table}")
+        return self._spark.catalog.tableExists(self.name(table))
 
     def _create_statement(self, table: Table) -> str:
         properties = {"delta.enableChangeDataFeed": "true"}

@@ -77,14 +77,13 @@ def _tables(decoded: DecodedBatch, aggregated: AggregatedBatch) -> Iterator[pa.T
     batch = decoded.batch
     is_good = np.array([fit.problem is None for fit in aggregated.fits])
     task_project = batch.task_project
-    worker_project = task_project[batch.task_index[decoded.worker_row]]
     tasks = _nan_to_null(task_rows(decoded, aggregated.scored), "probability", "entropy")
     yield _extended(tasks).filter(pa.array(is_good[task_project] & aggregated.has_label))
     workers = _nan_to_null(
         worker_rows(decoded, aggregated.scored), "expected_accuracy", "agreement"
     )
     scores = pa.array(aggregated.worker_score, from_pandas=True)
-    yield _extended(workers, score=scores).filter(pa.array(is_good[worker_project]))
+    yield _extended(workers, score=scores).filter(pa.array(is_good[decoded.worker_project]))
     yield _extended(
         score_table(len(is_good), project_id=pa.array(batch.project_ids, pa.string())),
         iterations=pa.array([fit.iterations for fit in aggregated.fits], pa.int64()),

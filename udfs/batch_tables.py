@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.scoring import AnnotationBatch, ScoredTasks, ScoredWorkers
-from udfs.groups import changes
+from udfs.groups import changes, ranked
 
 __all__ = [
     "INPUT_COLUMNS",
@@ -27,8 +27,8 @@ __all__ = [
     "worker_table",
 ]
 
-# Sorted by batch_index, project_id, task_id (nulls first), worker_id, option_index. Rows without a
-# task_id list the options of the batch's projects, with their labels; all others are annotations.
+# In any order. Rows without a task_id list the options of the batch's projects, with their labels;
+# all others are annotations.
 INPUT_COLUMNS = (
     "batch_index",
     "project_id",
@@ -74,41 +74,46 @@ Integers = npt.NDArray[np.integer[Any]]
 
 
 class DecodedBatch:
-    """One batch as index arrays, and the strings that the indices stand for."""
+    """One batch as index arrays, and the strings that the indices stand for.
+
+    Projects, tasks and workers are numbered in the order of their ids, and the arrays of the
+    annotations are sorted by task and worker, so that sums run in the same order however rows
+    arrive. They are sorted here, by numbers, as Spark would sort them by text.
+    """
 
     def __init__(self, rows: pa.Table) -> None:
         is_option = pc.is_null(rows.column("task_id"))
-        options = rows.filter(is_option).combine_chunks()
         annotations = rows.filter(pc.invert(is_option)).combine_chunks()
-        new_option_project = changes(options, ["project_id"])
-        new_project = changes(annotations, ["project_id"])
-        first_option = np.flatnonzero(new_option_project)
-        answered = annotations.column("project_id").take(np.flatnonzero(new_project))
-        listed = options.column("project_id").take(first_option)
-        if not listed.equals(answered):
+        options = rows.filter(is_option).sort_by(
+            [("project_id", "ascending"), ("option_index", "ascending")]
+        )
+        options = options.combine_chunks()
+        listed, project = ranked(annotations.column("project_id"))
+        tasks, task_rank = ranked(annotations.column("task_id"))
+        workers, worker_rank = ranked(annotations.column("worker_id"))
+        first_option = np.flatnonzero(changes(options, ["project_id"]))
+        if options.column("project_id").take(first_option).to_pylist() != listed.to_pylist():
             raise ScoringError(
                 f"batch {rows.column('batch_index')[0]}: expected options of exactly the projects "
-                f"that have annotations in it, {len(answered)}, got those of {len(listed)}; "
+                f"that have annotations in it, {len(listed)}, got those of {len(first_option)}; "
                 "run again, and report this if it comes back"
             )
-        new_task = new_project | changes(annotations, ["task_id"])
-        project = np.cumsum(new_project) - 1
+        # Ids are unique within their project alone.
+        task_key = project * len(tasks) + task_rank
+        order = np.lexsort((worker_rank, task_key))
+        new_task = np.ones(len(order), bool)
+        new_task[1:] = task_key[order[1:]] != task_key[order[:-1]]
         task = np.cumsum(new_task) - 1
-        codes = annotations.column("worker_id").combine_chunks().dictionary_encode()
-        code = codes.indices.to_numpy().astype(np.int64)
-        # Workers are numbered by their id, not by where they first stand, so that sums over
-        # them run in the same order in every batch.
-        rank = np.empty(len(codes.dictionary), np.int64)
-        rank[pc.sort_indices(codes.dictionary).to_numpy()] = np.arange(len(rank))
-        pair = project * len(rank) + rank[code]
-        _, worker_row, worker = np.unique(pair, return_index=True, return_inverse=True)
+        pair = (project * len(workers) + worker_rank)[order]
+        pairs, worker_row, worker = np.unique(pair, return_index=True, return_inverse=True)
 
         self.annotations = annotations
         self.labels = options.column("label").combine_chunks()
-        self.task_row = np.flatnonzero(new_task)  # first annotation of each task
-        self.worker_row = worker_row  # first annotation of each worker
+        self.task_row = order[new_task]  # an annotation of each task, a row of annotations
+        self.worker_row = order[worker_row]  # and of each worker
+        self.worker_project = pairs // len(workers)
         self.first_option = first_option[project[self.task_row]]  # row in labels, per task
-        self.option_index = annotations.column("option_index").to_numpy()
+        self.option_index = annotations.column("option_index").to_numpy()[order]
         self.batch = AnnotationBatch(
             task_index=task.astype(np.int32),
             worker_index=worker.astype(np.int32),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from crowdfm_core.union_find import smallest_connected_task
-from udfs.groups import changes, whole_groups
+from udfs.groups import ranked, whole_groups
 
-__all__ = ["LINK_SCHEMA", "connect_within"]
+__all__ = ["LINK_SCHEMA", "connect_chunks"]
 
 # Grain: one worker of a project and one linked part of the chunk it was seen in.
 LINK_SCHEMA = "project_id string, worker_id string, smallest_task_id string"
@@ -28,41 +27,33 @@ _ARROW = pa.schema(
 )
 
 
-def connect_within(
-    *unsplit: str,
-) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return a function for mapInArrow over rows (project_id, task_id, worker_id).
+def connect_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """For mapInArrow: rows (project_id, task_id, worker_id, chunk_key), grouped by chunk_key, in;
+    rows of LINK_SCHEMA out.
 
-    Rows come sorted by project_id, task_id in binary order. Chunks are cut only between different
-    values of the `unsplit` columns. Every worker of a chunk comes out once per project, with the
-    smallest task_id of the chunk that it is connected to.
+    Chunks are cut only between different values of chunk_key, by which no task may be split. Every
+    worker of a chunk comes out once per project, with the smallest task_id (in binary order) of the
+    chunk that it is connected to.
     """
-
-    def connect(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for chunk in whole_groups(batches, unsplit, min_rows=_CHUNK_ROWS):
-            yield from _links(chunk).to_batches(max_chunksize=10_000)
-
-    return connect
+    for chunk in whole_groups(batches, ["chunk_key"], min_rows=_CHUNK_ROWS):
+        yield from _links(chunk).to_batches(max_chunksize=10_000)
 
 
-def _links(chunk: pa.Table) -> pa.Table:
-    rows = chunk.combine_chunks()
-    new_project = changes(rows, ["project_id"])
-    new_task = new_project | changes(rows, ["task_id"])
-    project, task = np.cumsum(new_project) - 1, np.cumsum(new_task) - 1
-    codes = rows.column("worker_id").combine_chunks().dictionary_encode()
-    code = codes.indices.to_numpy().astype(np.int64)
-    pair = project.astype(np.int64) * len(codes.dictionary) + code
-    _, first_row, worker = np.unique(pair, return_index=True, return_inverse=True)
+def _links(rows: pa.Table) -> pa.Table:
+    projects, project = ranked(rows.column("project_id"))
+    tasks, task_rank = ranked(rows.column("task_id"))
+    workers, worker_rank = ranked(rows.column("worker_id"))
+    # Ids are unique within their project alone. In a project, keys stand in the order of the ids.
+    task_key, task = np.unique(project * len(tasks) + task_rank, return_inverse=True)
+    worker_key, worker = np.unique(project * len(workers) + worker_rank, return_inverse=True)
     smallest = smallest_connected_task(
-        task, worker, num_tasks=int(task[-1]) + 1, num_workers=len(first_row)
+        task, worker, num_tasks=len(task_key), num_workers=len(worker_key)
     )
-    task_row = np.flatnonzero(new_task)[smallest]
     return pa.Table.from_arrays(
         [
-            pc.take(rows.column("project_id"), first_row),
-            pc.take(rows.column("worker_id"), first_row),
-            pc.take(rows.column("task_id"), task_row),
+            projects.take(pa.array(worker_key // len(workers))),
+            workers.take(pa.array(worker_key % len(workers))),
+            tasks.take(pa.array(task_key[smallest] % len(tasks))),
         ],
         schema=_ARROW,
     )

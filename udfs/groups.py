@@ -1,4 +1,4 @@
-"""Cuts a stream of record batches at the borders of groups, which Spark's batches ignore."""
+"""Groups in record batches: cuts at their borders, which Spark's batches ignore, and numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["changes", "whole_groups"]
+__all__ = ["changes", "ranked", "whole_groups"]
 
 
 def whole_groups(
@@ -55,6 +55,15 @@ def changes(rows: pa.RecordBatch | pa.Table, key: Sequence[str]) -> npt.NDArray[
         differs = pc.not_equal(column.slice(1), column.slice(0, max(len(column) - 1, 0)))
         marks[1:] |= differs.to_numpy(zero_copy_only=False)
     return marks
+
+
+def ranked(column: pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    """Return the distinct strings in binary order, and the place of every row's among them, [N]."""
+    encoded = column.combine_chunks().dictionary_encode()
+    in_order = pc.sort_indices(encoded.dictionary)
+    rank = np.empty(len(in_order), np.int64)
+    rank[in_order.to_numpy()] = np.arange(len(in_order))
+    return encoded.dictionary.take(in_order), rank[encoded.indices.to_numpy()]
 
 
 def _first_key(batch: pa.RecordBatch, key: Sequence[str]) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Literal
 
 from pyspark.sql import Column, DataFrame
@@ -24,7 +25,7 @@ MAX_ID_CHARACTERS = 1024
 
 
 def reject_reasons(raw: DataFrame) -> DataFrame:
-    """Add `reasons` (array<string>, empty for a good row); grain: one input row.
+    """Add `is_good` and `reasons` (array<string>, empty for a good row); grain: one input row.
 
     Takes text columns project_id, task_id, worker_id, label and annotated_at, and read_problem
     (null, or a reason of its own). Everything stays exactly as it came; blank means white space
@@ -38,22 +39,31 @@ def reject_reasons(raw: DataFrame) -> DataFrame:
 def add_reasons(raw: DataFrame, names: Sequence[str], **checks: Column) -> DataFrame:
     """Add `reasons`: which of the text columns `names` cannot be used, and which checks apply.
 
-    checks: reason -> whether a row has it. A row that could not be read has only that reason.
+    checks: reason -> whether a row has it, never null. A row that could not be read has only that
+    reason. Adds `is_good`, too: whether there are none, which is found out faster.
     """
     problems = {f"missing_{name}": _is_blank(name) for name in names}
-    problems |= {f"{name}_too_long": F.length(name) > MAX_ID_CHARACTERS for name in names}
+    problems |= {f"{name}_too_long": _is_too_long(name) for name in names}
     problems |= checks
     found = [F.when(is_so, F.lit(reason)) for reason, is_so in problems.items()]
     # What could not be read has no columns whose absence would be worth a reason.
     unread = F.col("read_problem").isNotNull()
-    applying = F.array_compact(F.array(*found))
-    return raw.withColumn("reasons", F.when(unread, F.array("read_problem")).otherwise(applying))
+    # Nearly all rows are good: only the others pay for an array that is put together.
+    is_good = ~reduce(Column.__or__, problems.values(), unread)
+    reasons = F.when(is_good, F.array().cast("array<string>"))
+    reasons = reasons.when(unread, F.array("read_problem"))
+    reasons = reasons.otherwise(F.array_compact(F.array(*found)))
+    return raw.withColumns({"is_good": is_good, "reasons": reasons})
 
 
 def accepted(checked: DataFrame) -> DataFrame:
-    """Keep the rows without reasons and parse annotated_at to a timestamp; grain: one input row."""
-    good = checked.where(F.size("reasons") == 0)
-    return good.withColumn("annotated_at", _time("annotated_at"))
+    """Keep the good rows and parse annotated_at to a timestamp; grain: one input row.
+
+    Columns: project_id, task_id, worker_id, label and annotated_at. The others tell what is wrong
+    with a row.
+    """
+    good = checked.where("is_good")
+    return good.select(*KEY, "label", _time("annotated_at").alias("annotated_at"))
 
 
 def conflicting(checked: DataFrame) -> DataFrame:
@@ -61,7 +71,7 @@ def conflicting(checked: DataFrame) -> DataFrame:
 
     Grain: one input row. They are rejected under the duplicate rule `reject`.
     """
-    good = checked.where(F.size("reasons") == 0)
+    good = checked.where("is_good")
     keys = good.groupBy(*KEY).agg(F.count_distinct("label").alias("answers")).where("answers > 1")
     rows = good.join(keys, list(KEY), "left_semi")
     return rows.withColumn("reasons", F.array(F.lit("conflicting_answers")))
@@ -80,25 +90,42 @@ def resolve_duplicates(valid: DataFrame, rule: Literal["latest", "first", "rejec
     rest = [name for name in valid.columns if name not in (*KEY, "label")]
     # The order of the struct's fields is the rule; whole rows follow, to break ties for good.
     ranked = F.struct(place.isNull(), place, F.col("label"), *(F.col(name) for name in rest))
-    kept = valid.groupBy(*KEY).agg(
-        F.min_by(F.struct("label", *rest), ranked).alias("kept"),
-        (F.count("*") - 1).alias("num_duplicates"),
-        F.min("label").alias("smallest"),
-        F.max("label").alias("greatest"),
+    # Sorted once, and by a hash of the task before the ids, which are slow to compare.
+    hashed = F.xxhash64("project_id", "task_id").alias("hashed")
+    kept = (
+        valid.repartition("project_id", "task_id")
+        .groupBy(hashed, *KEY)
+        .agg(
+            F.min(ranked).alias("kept"),
+            (F.count("*") - 1).alias("num_duplicates"),
+            F.min("label").alias("smallest"),
+            F.max("label").alias("greatest"),
+        )
     )
     if rule == "reject":
         kept = kept.where(F.col("smallest") == F.col("greatest"))
-    return kept.select(*KEY, "kept.*", "num_duplicates")
+    names = ("label", *rest)
+    return kept.select(*KEY, *(F.col(f"kept.{name}") for name in names), "num_duplicates")
 
 
 def _time(name: str) -> Column:
     """Parse ISO 8601, or seconds (10 digits) or milliseconds (13 digits) since 1970, UTC."""
     text = F.col(name)
-    since_1970 = F.when(text.rlike(r"\A\d{10}(\.\d+)?\z"), text.try_cast("decimal(16, 6)"))
-    since_1970 = since_1970.when(text.rlike(r"\A\d{13}\z"), text.try_cast("decimal(16, 0)") / 1000)
-    return F.coalesce(F.timestamp_seconds(since_1970), F.try_to_timestamp(text))
+    seconds = F.when(text.rlike(r"\A\d{10}(\.\d+)?\z"), text.try_cast("decimal(16, 6)"))
+    seconds = seconds.when(text.rlike(r"\A\d{13}\z"), text.try_cast("decimal(16, 0)") / 1000)
+    # Dates have hyphens, numbers have none: a regular expression takes longer to see that.
+    since_1970 = F.when(~text.contains("-"), F.timestamp_seconds(seconds))
+    return F.coalesce(since_1970, F.try_to_timestamp(text))
+
+
+def _is_too_long(name: str) -> Column:
+    # No text has more characters than bytes, and bytes need not be counted.
+    return (F.octet_length(name) > MAX_ID_CHARACTERS) & (F.length(name) > MAX_ID_CHARACTERS)
 
 
 def _is_blank(name: str) -> Column:
+    # Text that begins with a visible character of ASCII is not, and that is quickly seen.
+    text = F.col(name)
+    is_visible = (text >= "!") & (text <= "~")
     # \p{Z} and \s together cover every kind of white space, \p{Cc} the control characters.
-    return F.coalesce(F.col(name).rlike(r"\A[\s\p{Z}\p{Cc}]*\z"), F.lit(True))
+    return F.coalesce(~is_visible & text.rlike(r"\A[\s\p{Z}\p{Cc}]*\z"), F.lit(True))

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from crowdfm_core.errors import ScoringError
 from jobs.sql import run_sql
-from udfs.connect_components import LINK_SCHEMA, connect_within
+from udfs.connect_components import LINK_SCHEMA, connect_chunks
 
 __all__ = ["add_components", "check_components", "component_sizes", "find_components"]
 
@@ -23,22 +23,25 @@ def find_components(annotations: DataFrame) -> DataFrame:
     Columns: project_id, worker_id, component_id (16 hexadecimal digits: the hash of the smallest
     task_id of the component, so it stays the same from run to run and for any partitioning).
     """
-    edges = annotations.select("project_id", "task_id", "worker_id")
-    links = (
-        edges.repartition("project_id", "task_id")
-        .sortWithinPartitions("project_id", "task_id")
-        .mapInArrow(connect_within("project_id", "task_id"), LINK_SCHEMA)
-    )
-    joined = (
-        links.withColumnRenamed("smallest_task_id", "task_id")
-        .repartition("project_id")
-        .sortWithinPartitions("project_id", "task_id")
-        .mapInArrow(connect_within("project_id"), LINK_SCHEMA)
-    )
+    links = _links(annotations, "project_id", "task_id")
+    joined = _links(links.withColumnRenamed("smallest_task_id", "task_id"), "project_id")
     return joined.select(
         "project_id",
         "worker_id",
         F.substring(F.sha2("smallest_task_id", 256), 1, 16).alias("component_id"),
+    )
+
+
+def _links(edges: DataFrame, *unsplit: str) -> DataFrame:
+    """Link workers within partitions that split no values of `unsplit`; udfs.connect_components."""
+    # A number sorts faster than text, and the order matters to nobody.
+    keyed = edges.select(
+        "project_id", "task_id", "worker_id", F.xxhash64(*unsplit).alias("chunk_key")
+    )
+    return (
+        keyed.repartition(*unsplit)
+        .sortWithinPartitions("chunk_key")
+        .mapInArrow(connect_chunks, LINK_SCHEMA)
     )
 
 
@@ -47,31 +50,28 @@ def add_components(annotations: DataFrame, worker_components: DataFrame) -> Data
     return annotations.join(worker_components, ["project_id", "worker_id"])
 
 
-def component_sizes(annotations: DataFrame) -> DataFrame:
-    """Return the components table; grain: project_id, component_id."""
-    return run_sql("component_sizes", annotations=annotations)
+def component_sizes(annotations: DataFrame, worker_components: DataFrame) -> DataFrame:
+    """Return the components table, and num_split_tasks; grain: project_id, component_id.
+
+    annotations: with component_id; worker_components: of find_components.
+    """
+    return run_sql("component_sizes", annotations=annotations, workers=worker_components)
 
 
 def check_components(annotations: DataFrame, components: DataFrame) -> None:
     """Raise ScoringError unless every annotation has one component and no task lies in two.
 
-    annotations: with component_id; components: its sizes. Runs one aggregation of each.
+    annotations: as they were before components were found; components: of component_sizes.
     """
-    whole = annotations.select(
-        F.count("*").alias("annotations"),
-        F.count("component_id").alias("placed"),
-        F.count_distinct("project_id", "task_id").alias("tasks"),
-    ).first()
-    parts = components.select(
+    expected = annotations.count()
+    found = components.agg(
         F.coalesce(F.sum("num_annotations"), F.lit(0)).alias("annotations"),
-        F.coalesce(F.sum("num_tasks"), F.lit(0)).alias("tasks"),
+        F.coalesce(F.sum("num_split_tasks"), F.lit(0)).alias("split"),
     ).first()
-    assert whole is not None  # a global aggregation has one row
-    assert parts is not None
-    found = (parts["annotations"], parts["tasks"], whole["placed"])
-    expected = (whole["annotations"], whole["tasks"], whole["annotations"])
-    if found != expected:
+    assert found is not None  # a global aggregation has one row
+    if (found["annotations"], found["split"]) != (expected, 0):
         raise ScoringError(
-            "components: expected every annotation in one component and no task in two, got "
-            f"(annotations, tasks, placed) {found} instead of {expected}; please report this"
+            f"components: expected each of {expected} annotations in one component and no task in "
+            f"two, got {found['annotations']} annotations in components and {found['split']} tasks "
+            "in two; please report this"
         )

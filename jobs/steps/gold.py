@@ -13,7 +13,6 @@ from udfs.aggregate_projects import KNOWN_OPTION
 __all__ = ["GOLD_SCHEMA", "add_known_options", "gold_labels", "methods_with_gold", "rejected_gold"]
 
 _KEY = ("project_id", "task_id")
-_GOOD = "size(reasons) = 0"
 
 GOLD_SCHEMA = "project_id string, task_id string, true_label string, is_given boolean"
 _HASHES = 1_000_000  # values of the hash that holds tasks out
@@ -28,7 +27,7 @@ def gold_labels(raw: DataFrame, *, held_out: float = 0.0) -> DataFrame:
     use it; about a share `held_out` in [0, 1] of the tasks, by a hash of their ids and so the same
     from run to run, is kept from them.
     """
-    per_task = _checked(raw).where(_GOOD).groupBy(*_KEY)
+    per_task = _checked(raw).where("is_good").groupBy(*_KEY)
     agreed = per_task.agg(
         F.min("true_label").alias("true_label"), F.max("true_label").alias("last")
     )
@@ -60,11 +59,11 @@ def add_known_options(annotations: DataFrame, options: DataFrame, gold: DataFram
 def rejected_gold(raw: DataFrame) -> DataFrame:
     """Return the rows that gold_labels does not use, with `reasons`; grain: one row that came."""
     checked = _checked(raw)
-    good = checked.where(_GOOD)
+    good = checked.where("is_good")
     labels = good.groupBy(*_KEY).agg(F.count_distinct("true_label").alias("labels"))
     rows = good.join(labels.where("labels > 1"), list(_KEY), "left_semi")
     reason = F.array(F.lit("conflicting_true_labels"))
-    return checked.where(~F.expr(_GOOD)).unionByName(rows.withColumn("reasons", reason))
+    return checked.where("NOT is_good").unionByName(rows.withColumn("reasons", reason))
 
 
 def _checked(raw: DataFrame) -> DataFrame:

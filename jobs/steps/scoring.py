@@ -48,7 +48,7 @@ def score_annotations(
 def arrange_batches(
     annotations: DataFrame, options: DataFrame, batches: DataFrame, *, also: tuple[str, ...] = ()
 ) -> DataFrame:
-    """Return udfs.batch_tables.INPUT_COLUMNS with every batch in one partition, sorted.
+    """Return udfs.batch_tables.INPUT_COLUMNS with every batch in one partition.
 
     Grain: one annotation, or one option of a project in a batch (task_id null). batches: from
     assign_batches, of components or of whole projects. also: columns of annotations that are kept.
@@ -65,9 +65,7 @@ def arrange_batches(
     listed = listed.withColumns({"component_id": nothing, "task_id": nothing, "worker_id": nothing})
     newest = batches.agg(F.max("batch_index").alias("newest")).first()
     partitions = 1 if newest is None or newest["newest"] is None else int(newest["newest"]) + 1
-    return (
-        rows.select(*INPUT_COLUMNS, *also)
-        .unionByName(listed.select(*INPUT_COLUMNS), allowMissingColumns=True)
-        .repartitionById(partitions, "batch_index")
-        .sortWithinPartitions("batch_index", "project_id", "task_id", "worker_id", "option_index")
+    all_rows = rows.select(*INPUT_COLUMNS, *also).unionByName(
+        listed.select(*INPUT_COLUMNS), allowMissingColumns=True
     )
+    return all_rows.repartitionById(partitions, "batch_index")

@@ -1,12 +1,15 @@
-"""Who answers which task in the lakes of the scoring tests."""
+"""Who answers which task in the lakes of the scoring tests, and the sizes of what comes out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from pyspark.sql import DataFrame
 
-__all__ = ["assignments"]
+from jobs.steps.components import component_sizes
+
+__all__ = ["assignments", "sizes_of"]
 
 
 def assignments(
@@ -25,3 +28,9 @@ def assignments(
             pool = pool[pool % 2 == side] if project == "split" else pool
             for worker in rng.choice(pool, min(4, len(pool)), replace=False):
                 yield project, task, worker, options
+
+
+def sizes_of(placed: DataFrame) -> DataFrame:
+    """The components of annotations that carry component_id."""
+    workers = placed.select("project_id", "worker_id", "component_id").distinct()
+    return component_sizes(placed, workers)

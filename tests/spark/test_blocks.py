@@ -15,10 +15,10 @@ from pyspark.sql import DataFrame, SparkSession
 from crowdfm_core.config import InputConfig, JobConfig, OutputConfig, ScoringConfig
 from crowdfm_core.weights import load_weights
 from jobs.steps.blocks import plan_blocks
-from jobs.steps.components import add_components, component_sizes, find_components
+from jobs.steps.components import add_components, find_components
 from jobs.steps.crowdfm import aggregate_with_crowdfm
 from jobs.steps.options import index_options
-from tests.spark.answers import assignments
+from tests.spark.answers import assignments, sizes_of
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
 WEIGHTS = load_weights()
@@ -42,7 +42,7 @@ def placed(spark: SparkSession) -> DataFrame:
 
 def score(placed: DataFrame, scoring: ScoringConfig) -> tuple[Any, Any]:
     """Tables of tasks and workers as pandas frames, whose stubs refuse a mixed index."""
-    components = component_sizes(placed)
+    components = sizes_of(placed)
     config = replace(CONFIG, scoring=scoring)
     found = aggregate_with_crowdfm(placed, components, config, WEIGHTS.sha256, None)
     labels = found.labels.toPandas().set_index(["project_id", "task_id"]).sort_index()
@@ -55,7 +55,7 @@ def score(placed: DataFrame, scoring: ScoringConfig) -> tuple[Any, Any]:
 def test_components_are_cut_by_their_sizes(placed: DataFrame) -> None:
     """Of 1200, 480, 480, 160 and 4 annotations, those above 400: into blocks of at most 400."""
     scoring = ScoringConfig(max_annotations_per_block=400)
-    sizes, options = component_sizes(placed).persist(), index_options(placed).persist()
+    sizes, options = sizes_of(placed).persist(), index_options(placed).persist()
     plan = plan_blocks(sizes, options, WEIGHTS.config, scoring)
     assert plan is not None
     cuts = [(of.project_id, of.cut.blocks, of.cut.sizes.options) for of in plan.components]
@@ -91,7 +91,7 @@ def test_the_number_of_partitions_leaves_no_trace(placed: DataFrame) -> None:
     many = placed.where("project_id = 'many'")
     config = replace(CONFIG, scoring=ScoringConfig(max_annotations_per_block=400))
     first, second = (
-        aggregate_with_crowdfm(spread, component_sizes(spread), config, WEIGHTS.sha256, None).labels
+        aggregate_with_crowdfm(spread, sizes_of(spread), config, WEIGHTS.sha256, None).labels
         for spread in (many.repartition(1), many.repartition(5))
     )
     # Rows with a map cannot be ordered.

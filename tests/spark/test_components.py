@@ -74,8 +74,8 @@ def test_random_graphs_equal_scipy(spark: SparkSession, seed: int) -> None:
     annotations = spark.createDataFrame(rows, SCHEMA).distinct()
     workers = find_components(annotations)
     placed = add_components(annotations, workers).cache()
-    sizes = component_sizes(placed)
-    check_components(placed, sizes)
+    sizes = component_sizes(placed, workers)
+    check_components(annotations, sizes)
 
     matrix = coo_matrix((np.ones(350), (task, worker + 300)), shape=(500, 500))
     _, label = connected_components(matrix, directed=False)
@@ -93,8 +93,17 @@ def test_random_graphs_equal_scipy(spark: SparkSession, seed: int) -> None:
 def test_task_in_two_components_is_noticed(spark: SparkSession) -> None:
     rows = [("p", "t", "w1", "a", "c1"), ("p", "t", "w2", "a", "c2")]
     annotations = spark.createDataFrame(rows, SCHEMA + ", component_id string")
-    with pytest.raises(ScoringError, match="no task in two"):
-        check_components(annotations, component_sizes(annotations))
+    workers = annotations.select("project_id", "worker_id", "component_id")
+    with pytest.raises(ScoringError, match=r"no task in two, got 2 .* and 1 tasks in two"):
+        check_components(annotations, component_sizes(annotations, workers))
+
+
+def test_annotation_without_a_component_is_noticed(spark: SparkSession) -> None:
+    rows = [("p", "t", "w1", "a", "c1"), ("p", "t", "w2", "a", "c1")]
+    annotations = spark.createDataFrame(rows, SCHEMA + ", component_id string")
+    placed = annotations.where("worker_id = 'w1'")
+    with pytest.raises(ScoringError, match=r"each of 2 annotations .* got 1 annotations"):
+        check_components(annotations, component_sizes(placed, placed))
 
 
 @settings(max_examples=200, deadline=None)

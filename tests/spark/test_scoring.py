@@ -15,11 +15,11 @@ from crowdfm_core import CrowdFM
 from crowdfm_core.config import ModelConfig
 from crowdfm_core.weights import load_weights
 from jobs.steps.batches import assign_batches, place_largest_first
-from jobs.steps.components import add_components, component_sizes, find_components
+from jobs.steps.components import add_components, find_components
 from jobs.steps.options import index_options
 from jobs.steps.outputs import labels_from_scores, workers_from_scores
 from jobs.steps.scoring import score_annotations
-from tests.spark.answers import assignments
+from tests.spark.answers import assignments, sizes_of
 
 MODEL = ModelConfig(num_draws=2)
 # Project -> tasks, workers, options; "split" falls into two components.
@@ -45,7 +45,7 @@ def score(
 ) -> tuple[Any, Any]:
     """Tables of tasks and workers as pandas frames, whose stubs refuse a mixed index."""
     placed = add_components(annotations, find_components(annotations))
-    batches = assign_batches(component_sizes(placed), max_annotations=max_annotations)
+    batches = assign_batches(sizes_of(placed), max_annotations=max_annotations)
     scores = score_annotations(
         placed,
         index_options(placed),

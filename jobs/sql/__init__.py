@@ -12,6 +12,10 @@ from pyspark.sql import functions as F
 
 __all__ = ["run_sql"]
 
+# LEGACY puts common table expressions where they are named. Otherwise Spark numbers them through
+# the whole plan, and does not find a persisted frame again in a plan that has others before it.
+_INLINE = "spark.sql.legacy.ctePrecedencePolicy"
+
 
 def run_sql(
     name: str, values: Mapping[str, int | float | str] | None = None, **frames: DataFrame
@@ -26,7 +30,12 @@ def run_sql(
     # persisted: a filter that keeps all rows takes its place.
     views = {key: frame.where(F.lit(True)) for key, frame in frames.items()}
     named: dict[str, Any] = {**views, **(values or {})}
-    return spark.sql(_text(name), **named)
+    before = spark.conf.get(_INLINE)
+    spark.conf.set(_INLINE, "LEGACY")
+    try:
+        return spark.sql(_text(name), **named)
+    finally:
+        spark.conf.set(_INLINE, str(before))
 
 
 @cache

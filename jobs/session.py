@@ -26,6 +26,10 @@ _ALWAYS = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
     "spark.log.level": "WARN",  # spark-submit would drown the run's own lines
+    # Joins whose parts are small keep one side in memory, instead of sorting both by text.
+    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
+    # Lists per task are made without sorting by text first, as Spark does from 128 tasks on.
+    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
     "spark.python.worker.reuse": "true",  # the frozen model is loaded once per Python worker
     # Ids in names of folders (project=007) are text.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",

@@ -5,13 +5,14 @@ WITH votes AS (
   SELECT
     project_id,
     task_id,
+    component_id,
     label,
-    count(*) AS num_votes,
-    min(component_id) AS component_id
+    count(*) AS num_votes
   FROM {annotations}
   GROUP BY
     project_id,
     task_id,
+    component_id,
     label
 ),
 options AS (
@@ -28,7 +29,7 @@ rankings AS (
   SELECT
     votes.project_id,
     votes.task_id,
-    min(votes.component_id) AS component_id,
+    votes.component_id,
     sum(votes.num_votes) AS num_annotations,
     array_sort(
       collect_list(
@@ -45,8 +46,11 @@ rankings AS (
     ON votes.project_id = options.project_id
     AND votes.label = options.label
   GROUP BY
+    -- Numbers are sorted faster than the ids, if there are too many groups for a hash table.
+    xxhash64(votes.project_id, votes.task_id),
     votes.project_id,
-    votes.task_id
+    votes.task_id,
+    votes.component_id
 )
 SELECT
   project_id,

@@ -14,11 +14,12 @@ SELECT
   count(*) AS num_annotations,
   count(*) AS num_tasks,
   CAST(NULL AS DOUBLE) AS spam_score,
-  min(annotations.component_id) AS component_id
+  annotations.component_id
 FROM {annotations} AS annotations
 JOIN {labels} AS labels
   ON annotations.project_id = labels.project_id
   AND annotations.task_id = labels.task_id
 GROUP BY
   annotations.project_id,
-  annotations.worker_id
+  annotations.worker_id,
+  annotations.component_id

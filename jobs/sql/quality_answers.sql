@@ -8,7 +8,10 @@ SELECT
   tasks.label,
   tasks.true_label,
   tasks.num_annotations AS num_task_annotations,
-  filter(tasks.votes, vote -> vote.label = annotations.label)[0].num_votes AS num_same
+  element_at(
+    tasks.votes.num_votes,
+    CAST(nullif(array_position(tasks.votes.label, annotations.label), 0) AS INT)
+  ) AS num_same
 FROM {annotations} AS annotations
 JOIN {tasks} AS tasks
   ON annotations.project_id = tasks.project_id

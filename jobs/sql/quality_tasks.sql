@@ -13,6 +13,8 @@ WITH named AS (
     ) AS methods
   FROM {labels}
   GROUP BY
+    -- Numbers are sorted faster than the ids, if there are too many groups for a hash table.
+    xxhash64(project_id, task_id),
     project_id,
     task_id
 ),

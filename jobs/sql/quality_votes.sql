@@ -19,5 +19,7 @@ SELECT
   array_sort(collect_list(struct(label, num_votes))) AS votes
 FROM votes
 GROUP BY
+  -- Numbers are sorted faster than the ids, if there are too many groups for a hash table.
+  xxhash64(project_id, task_id),
   project_id,
   task_id

@@ -47,7 +47,7 @@ def aggregate_with_crowdfm(
     Components that are too large for one process are cut into blocks. The scores are kept on the
     executors' disks, so that both tables come from one pass.
     """
-    options, scoring = index_options(annotations), config.scoring
+    options, scoring = index_options(annotations).persist(), config.scoring
     max_bytes = int(scoring.max_model_gib * 2**30)
     model = load_weights(config.model.weights).config
     plan = plan_blocks(components, options, model, scoring)
@@ -85,4 +85,5 @@ def aggregate_with_crowdfm(
             )
         )
     scores = scores.persist(StorageLevel.DISK_ONLY)
-    return Aggregated(labels_from_scores(scores), workers_from_scores(scores), (scores, batches))
+    persisted = (scores, batches, options)
+    return Aggregated(labels_from_scores(scores), workers_from_scores(scores), persisted)

@@ -117,7 +117,7 @@ class Methods:
 
     @cached_property
     def _whole_projects(self) -> DataFrame:
-        """Annotations in batches of whole projects, in the order that arrays are made in."""
+        """Annotations in batches of whole projects."""
         projects = self.components.groupBy("project_id").agg(
             F.sum("num_annotations").alias("num_annotations")
         )
@@ -127,16 +127,16 @@ class Methods:
             slots=projects.sparkSession.sparkContext.defaultParallelism,
             key=("project_id",),
         ).persist()
-        options = index_options(self.annotations)
+        options = index_options(self.annotations).persist()
         if self.with_gold:
             annotations = add_known_options(self.annotations, options, self.gold)
             arranged = arrange_batches(annotations, options, batches, also=(KNOWN_OPTION,))
         else:
             arranged = arrange_batches(self.annotations, options, batches)
-        self.persisted.append(batches)
+        self.persisted += [batches, options]
         in_sql = [method for method, engine in self.config.engines.items() if engine == "sql"]
         if len(set(self.config.methods) - {*WITHOUT_FITS, *in_sql}) > 1:
-            # The next method is spared the shuffle and the sort.
+            # The next method is spared the joins and the shuffle.
             arranged = arranged.persist(StorageLevel.DISK_ONLY)
             self.persisted.append(arranged)
         return arranged

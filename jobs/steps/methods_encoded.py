@@ -46,16 +46,16 @@ def encode_answers(annotations: DataFrame) -> EncodedAnswers:
     """Encode annotations (project_id, task_id, worker_id, label, component_id)."""
     by_label = cut_lineage(index_options(annotations))
     workers = _numbered(
-        annotations.groupBy("project_id", "worker_id").agg(
-            F.min("component_id").alias("component_id"), F.count("*").alias("num_annotations")
+        annotations.groupBy("project_id", "worker_id", "component_id").agg(
+            F.count("*").alias("num_annotations")
         ),
         "worker_key",
         "project_id",
         "worker_id",
     )
     task_ids = _numbered(
-        annotations.groupBy("project_id", "task_id").agg(
-            F.min("component_id").alias("component_id"), F.count("*").alias("num_annotations")
+        annotations.groupBy("project_id", "task_id", "component_id").agg(
+            F.count("*").alias("num_annotations")
         ),
         "task_key",
         "project_id",

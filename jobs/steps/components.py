@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from crowdfm_core.errors import ScoringError
 from jobs.sql import run_sql
+from jobs.steps.joins import small
 from udfs.connect_components import LINK_SCHEMA, connect_chunks
 
 __all__ = ["add_components", "check_components", "component_sizes", "find_components"]
@@ -46,8 +47,12 @@ def _links(edges: DataFrame, *unsplit: str) -> DataFrame:
 
 
 def add_components(annotations: DataFrame, worker_components: DataFrame) -> DataFrame:
-    """Add component_id to every annotation; grain: project_id, task_id, worker_id."""
-    return annotations.join(worker_components, ["project_id", "worker_id"])
+    """Add component_id to every annotation; grain: project_id, task_id, worker_id.
+
+    worker_components: of find_components, best persisted, as they are counted first.
+    """
+    workers = small(worker_components, worker_components.count())
+    return annotations.join(workers, ["project_id", "worker_id"])
 
 
 def component_sizes(annotations: DataFrame, worker_components: DataFrame) -> DataFrame:

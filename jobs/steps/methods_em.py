@@ -14,8 +14,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
+from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
-from jobs.steps.methods_encoded import UNIT, EncodedAnswers, small
+from jobs.steps.methods_encoded import UNIT, EncodedAnswers
 from jobs.steps.methods_votes import TIE, Say, SqlResult
 
 __all__ = ["dawid_skene", "one_coin_dawid_skene"]

@@ -8,17 +8,15 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
+from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
 from jobs.steps.options import index_options
 
-__all__ = ["UNIT", "EncodedAnswers", "encode_answers", "small"]
+__all__ = ["UNIT", "EncodedAnswers", "encode_answers"]
 
 # Probabilities, weights and logarithms are added up as whole multiples of 1 / UNIT, as the sum of
 # doubles depends on their order. UNIT is a multiple of 1 to 16, so that shares of ties are exact.
 UNIT = 1_441_440_000_000
-
-# A frame of at most so many rows is sent whole to every executor, instead of moving annotations.
-_BROADCAST_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,6 @@ def encode_answers(annotations: DataFrame) -> EncodedAnswers:
         num_workers=workers.count(),
         num_projects=num_projects,
     )
-
-
-def small(frame: DataFrame, rows: int) -> DataFrame:
-    """Have a frame of at most so many rows sent to every executor, if that is few enough."""
-    return F.broadcast(frame) if rows <= _BROADCAST_ROWS else frame
 
 
 def _numbered(frame: DataFrame, name: str, *key: str) -> DataFrame:

@@ -13,8 +13,9 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
+from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
-from jobs.steps.methods_encoded import UNIT, EncodedAnswers, small
+from jobs.steps.methods_encoded import UNIT, EncodedAnswers
 
 __all__ = [
     "TIE",

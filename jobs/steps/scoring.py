@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from crowdfm_core.config import ModelConfig
+from jobs.steps.joins import small
 from udfs.batch_tables import INPUT_COLUMNS, SCORE_SCHEMA
 from udfs.score_batches import score_batches
 
@@ -52,10 +53,12 @@ def arrange_batches(
 
     Grain: one annotation, or one option of a project in a batch (task_id null). batches: from
     assign_batches, of components or of whole projects. also: columns of annotations that are kept.
+    options and batches should be persisted: they are counted first, to see what has to move.
     """
     units = [name for name in batches.columns if name != "batch_index"]
-    placed = annotations.join(batches, units)
-    rows = placed.join(options, ["project_id", "label"]).withColumn(
+    of_projects = small(options, options.count())
+    placed = annotations.join(small(batches, batches.count()), units)
+    rows = placed.join(of_projects, ["project_id", "label"]).withColumn(
         "label",
         F.lit(None).cast("string"),  # known from option_index: not shipped per annotation
     )

@@ -8,7 +8,7 @@ different rows, so message passing never crosses them (design: "Partitioning").
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -108,24 +108,29 @@ class AnnotationGraph:
         start = np.zeros(num_tasks) if task_option_start is None else task_option_start
         end = np.full(num_tasks, num_option_rows) if task_option_end is None else task_option_end
 
-        by_task = _order(worker, num_workers, np.arange(len(task), dtype=np.int32))
-        by_task = _order(option, num_option_rows, by_task)
-        by_task = _order(task, num_tasks, by_task)
-        # Stable, so that the annotations of one worker and option stay in the order of their tasks.
-        by_worker = _order(option, num_option_rows, by_task)
-        by_worker = _order(worker, num_workers, by_worker)
-
-        task_entry, worker_entry = _inverse(by_task), _inverse(by_worker)
-        task_pairs = _Pairs(*_pairs(task, option, by_task, num_tasks))
-        worker_pairs = _Pairs(*_pairs(worker, option, by_worker, num_workers))
+        # By option and worker first, then by task: stable sorts, least significant key first.
+        answers = np.column_stack([np.arange(len(task), dtype=np.int32), task, worker, option])
+        answers = _sorted(_sorted(answers, _WORKER, num_workers), _OPTION, num_option_rows)
+        by_option = _Pairs(*_pairs(answers, _OPTION, _WORKER, num_option_rows))
+        of_workers, of_answer = _turned(by_option, num_workers)
+        answers[:, _WORKER] = of_answer
+        answers = _sorted(answers, _TASK, num_tasks)
+        of_tasks = _Pairs(*_pairs(answers, _TASK, _OPTION, num_tasks))
+        place, task_entries, worker_entries = _entries(
+            answers, of_tasks.of_answer, of_workers.pair_centre, of_workers.entry_start
+        )
         return cls(
-            tasks=_side(task_pairs, worker_pairs, by_task, worker, worker_entry),
-            workers=_side(worker_pairs, task_pairs, by_worker, task, task_entry),
-            entry_of_annotation=task_entry,
+            tasks=_side(of_tasks, *task_entries),
+            workers=_side(of_workers, *worker_entries),
+            entry_of_annotation=place,
             task_option_start=np.asarray(start, np.int32),
             task_option_end=np.asarray(end, np.int32),
             num_option_rows=num_option_rows,
         )
+
+
+# Columns of annotations as they are sorted: whole rows, so that what follows is read in order.
+_ROW, _TASK, _WORKER, _OPTION = range(4)
 
 
 class _Pairs(NamedTuple):
@@ -133,21 +138,16 @@ class _Pairs(NamedTuple):
     pair_centre: IntArray
     pair_option: IntArray
     entry_start: IntArray
-    of_entry: IntArray  # [E] pair of each entry
+    of_answer: IntArray  # [E] pair of each annotation, in the order that they were found in
 
 
 def _side(
-    pairs: _Pairs, other: _Pairs, order: IntArray, other_node: IntArray, other_place: IntArray
+    pairs: _Pairs, neighbour: IntArray, neighbour_pair: IntArray, other_entry: IntArray
 ) -> Side:
-    """Lay out one side from its order of the input's rows; other_node, other_place [E]: of each
-    row, its node of the other side and its place among the other side's entries."""
     entries_before = pairs.entry_start[pairs.pair_start]
-    marks = np.linspace(0, len(order), _CHUNKS + 1)
+    marks = np.linspace(0, len(neighbour), _CHUNKS + 1)
     chunk_start = np.searchsorted(entries_before, marks).astype(np.int32)
     chunk_start[0], chunk_start[-1] = 0, len(entries_before) - 1
-    neighbour, neighbour_pair, other_entry = _neighbours(
-        order, other_node, other_place, other.of_entry
-    )
     return Side(
         pair_start=pairs.pair_start,
         pair_centre=pairs.pair_centre,
@@ -160,6 +160,23 @@ def _side(
     )
 
 
+def _turned(by_option: _Pairs, num_workers: int) -> tuple[_Pairs, IntArray]:
+    """Pairs by worker and option from those by option and worker, and the pair of each annotation
+    in the order of the latter."""
+    worker, option = by_option.pair_option, by_option.pair_centre
+    turn = np.argsort(worker, kind="stable")
+    place = np.empty(len(turn), np.int32)
+    place[turn] = np.arange(len(turn), dtype=np.int32)
+    of_answer = place[by_option.of_answer]
+    sizes, pairs = np.diff(by_option.entry_start)[turn], np.bincount(worker, minlength=num_workers)
+    turned = _Pairs(_starts(pairs), worker[turn], option[turn], _starts(sizes), of_answer)
+    return turned, of_answer
+
+
+def _starts(sizes: npt.NDArray[Any]) -> IntArray:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+
+
 def _checked(values: npt.ArrayLike, bound: int, name: str) -> IntArray:
     array = np.asarray(values)
     if array.size and (array.min() < 0 or array.max() >= bound):
@@ -170,69 +187,75 @@ def _checked(values: npt.ArrayLike, bound: int, name: str) -> IntArray:
 
 
 @numba.njit(cache=True)
-def _order(keys: IntArray, num_keys: int, order: IntArray) -> IntArray:  # pragma: no cover
-    """Stable counting sort of `order` by `keys`: linear, where a comparison sort is not."""
+def _sorted(answers: IntArray, column: int, num_keys: int) -> IntArray:  # pragma: no cover
+    """Stable counting sort of annotations [E, 4] by a column: linear, where a comparison sort is
+    not."""
     place = np.zeros(num_keys + 1, np.int64)
-    for key in keys:
-        place[key + 1] += 1
+    for i in range(len(answers)):
+        place[answers[i, column] + 1] += 1
     for key in range(num_keys):
         place[key + 1] += place[key]
-    out = np.empty_like(order)
-    for row in order:
-        key = keys[row]
-        out[place[key]] = row
-        place[key] += 1
+    out = np.empty_like(answers)
+    for i in range(len(answers)):
+        key = answers[i, column]
+        at = place[key]
+        place[key] = at + 1
+        for j in range(4):
+            out[at, j] = answers[i, j]
     return out
 
 
 @numba.njit(cache=True)
-def _inverse(order: IntArray) -> IntArray:  # pragma: no cover
-    """Return the place of every number in a permutation."""
-    place = np.empty_like(order)
-    for i in range(len(order)):
-        place[order[i]] = i
-    return place
-
-
-@numba.njit(cache=True)
 def _pairs(
-    centre: IntArray, option: IntArray, order: IntArray, num_centres: int
+    answers: IntArray, centre: int, option: int, num_centres: int
 ) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:  # pragma: no cover
-    """Find the runs of equal (centre, option) among rows in order: the fields of `_Pairs`."""
-    entries = len(order)
-    pair_start = np.empty(num_centres + 1, np.int32)
+    """Find the runs of equal (centre, option), given as columns, in sorted annotations [E, 4]: the
+    fields of `_Pairs`."""
+    entries = len(answers)
+    pair_start = np.zeros(num_centres + 1, np.int32)
     pair_centre, pair_option = np.empty(entries, np.int32), np.empty(entries, np.int32)
-    entry_start, of_entry = np.empty(entries + 1, np.int32), np.empty(entries, np.int32)
-    pairs = 0
-    next_centre = 0
+    entry_start, of_answer = np.zeros(entries + 1, np.int32), np.empty(entries, np.int32)
+    pair, last_centre, last_option = -1, -1, -1
     for entry in range(entries):
-        c, o = centre[order[entry]], option[order[entry]]
-        if pairs == 0 or c != pair_centre[pairs - 1] or o != pair_option[pairs - 1]:
-            pair_start[next_centre : c + 1] = pairs
-            next_centre = max(next_centre, c + 1)
-            pair_centre[pairs], pair_option[pairs], entry_start[pairs] = c, o, entry
-            pairs += 1
-        of_entry[entry] = pairs - 1
-    pair_start[next_centre:] = pairs
-    entry_start[pairs] = entries
+        # Written for every entry, as it cannot be foreseen where a pair begins.
+        c, o = answers[entry, centre], answers[entry, option]
+        pair += int(c != last_centre) | int(o != last_option)
+        last_centre, last_option = c, o
+        pair_centre[pair], pair_option[pair] = c, o
+        pair_start[c + 1], entry_start[pair + 1], of_answer[entry] = pair + 1, entry + 1, pair
+    for c in range(num_centres):
+        pair_start[c + 1] = max(pair_start[c], pair_start[c + 1])
+    pairs = pair + 1
     return (
         pair_start,
         pair_centre[:pairs].copy(),
         pair_option[:pairs].copy(),
         entry_start[: pairs + 1].copy(),
-        of_entry,
+        of_answer,
     )
 
 
-@numba.njit(cache=True, parallel=True)
-def _neighbours(
-    order: IntArray, other_node: IntArray, other_place: IntArray, other_pair: IntArray
+@numba.njit(cache=True)
+def _entries(
+    answers: IntArray, task_pair: IntArray, worker_of_pair: IntArray, worker_entry_start: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:  # pragma: no cover
-    """Node, pair and place on the other side of every entry, see `_side`; other_pair [E]: of the
-    other side's entries."""
-    node, pair, place = np.empty_like(order), np.empty_like(order), np.empty_like(order)
-    for entry in numba.prange(len(order)):
-        row = order[entry]
-        node[entry], place[entry] = other_node[row], other_place[row]
-        pair[entry] = other_pair[other_place[row]]
-    return node, pair, place
+    """Place of every row among the entries of the tasks' side; then of both sides, tasks first,
+    the node, pair and entry on the other side of every entry, [3, E].
+
+    answers [E, 4]: in the order of the tasks' side, with pairs of workers instead of workers;
+    task_pair [E]: pair of each of these.
+    """
+    entries = len(answers)
+    place = np.empty(entries, np.int32)
+    tasks, workers = np.empty((3, entries), np.int32), np.empty((3, entries), np.int32)
+    # The annotations of one worker and option stay in the order of their tasks.
+    following = worker_entry_start[:-1].copy()
+    for entry in range(entries):
+        pair = answers[entry, _WORKER]
+        at = following[pair]
+        following[pair] = at + 1
+        place[answers[entry, _ROW]] = entry
+        tasks[0, entry], tasks[1, entry], tasks[2, entry] = worker_of_pair[pair], pair, at
+        workers[0, at], workers[1, at] = answers[entry, _TASK], task_pair[entry]
+        workers[2, at] = entry
+    return place, tasks, workers

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.products import normalise
+from crowdfm_core.backends.products import normalise_rows
 from crowdfm_core.backends.score_kernels import fill_up, filled, four_dots, highest, weigh
 from crowdfm_core.backends.vector_memory import load, load_quad, prefetch, store, store_quad
 from crowdfm_core.backends.vectors import LANES, any_above, exp, inverse, maximum, splat
@@ -143,8 +143,7 @@ def update_centres(
                             part = part + _message(pair_weights, i, option_messages, at, width)
                         store(total, (c - begin) * width + d, part)
                     place += filled(4 * size)
-            for c in range(begin, after):
-                normalise(total, (c - begin) * width, norm, out, c * width, width)
+            normalise_rows(total, 0, after - begin, norm, out, begin * width, width)
     return out
 
 

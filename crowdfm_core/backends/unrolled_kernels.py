@@ -12,7 +12,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.products import add_rows, normalise
+from crowdfm_core.backends.products import add_rows, normalise_rows
 from crowdfm_core.backends.task_steps import GATHERED, gather_messages, softmax, weigh_models
 from crowdfm_core.backends.vector_memory import load, store
 from crowdfm_core.backends.vectors import LANES, as_double, maximum, splat, sum_lanes
@@ -21,7 +21,7 @@ __all__ = ["sum_groups", "task_values", "update_tasks"]
 
 # Lets the compiler reorder sums inside one product; infinities and NaN keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
-_CHUNK = 256  # candidates; a multiple of the rows of a product
+_CHUNK = 128  # candidates; a multiple of the rows of a product
 _TASKS = 16  # tasks whose products are taken together, a multiple of these as well
 
 
@@ -43,8 +43,8 @@ def task_values(states, posterior, norm, weight, bias, values):  # pragma: no co
         products = np.empty((_CHUNK, 2 * width), dtype)
         begin = chunk * _CHUNK
         number = min(count - begin, _CHUNK)
+        normalise_rows(states, begin * width, number, norm, normal, 0, width)
         for n in range(number):
-            normalise(states, (begin + n) * width, norm, normal, n * width, width)
             for d in range(0, 2 * width, LANES):
                 store(products, n * 2 * width + d, load(bias, d))
         add_rows(normal, weight, products, number)
@@ -61,27 +61,40 @@ def task_values(states, posterior, norm, weight, bias, values):  # pragma: no co
 
 
 @numba.njit(cache=True, fastmath=_FAST, parallel=True)
-def sum_groups(states, posterior, norm, group, num_groups, narrow, parts):  # pragma: no cover
-    """Sum LN(states) and posteriors by group [C], in float64: [num_groups, D + 1] for D = narrow.
+def sum_groups(states, share, weighs, norm, group, num_groups, narrow, parts):  # pragma: no cover
+    """Sum LN(states), times `share` [C] where it `weighs` them, and `share` by group [C], in
+    float64: [num_groups, D + 1] for D = narrow.
 
     The rest as in `task_values`. Each of some parts, one per thread, walks all candidates and sums
     its own groups, so that no sum depends on their number.
     """
     count, width = states.shape
+    one = states.dtype.type(1)
     sums = np.zeros((num_groups, width))
     total = np.zeros(num_groups)
     for part in numba.prange(parts):
         low, high = num_groups * part // parts, num_groups * (part + 1) // parts
-        normal = np.empty(width, states.dtype)
-        for c in range(count):
-            g = group[c]
-            if g < low or g >= high:
-                continue
-            normalise(states, c * width, norm, normal, 0, width)
-            for d in range(0, width, LANES):
-                at = g * width + d
-                store(sums, at, load(sums, at) + as_double(load(normal, d)))
-            total[g] += posterior[c]
+        # Own candidates are listed first, as it cannot be foreseen which they are.
+        own = np.empty(_CHUNK + 1, np.int64)
+        listed = np.empty((_CHUNK, width), states.dtype)
+        normal = np.empty((_CHUNK, width), states.dtype)
+        for begin in range(0, count, _CHUNK):
+            number = 0
+            for c in range(begin, min(begin + _CHUNK, count)):
+                own[number] = c
+                number += int(group[c] >= low) & int(group[c] < high)
+            for n in range(number):
+                for d in range(0, width, LANES):
+                    store(listed, n * width + d, load(states, own[n] * width + d))
+            normalise_rows(listed, 0, number, norm, normal, 0, width)
+            for n in range(number):
+                g, of_candidate = group[own[n]], share[own[n]]
+                factor = splat(of_candidate if weighs else one)
+                for d in range(0, width, LANES):
+                    at = g * width + d
+                    value = as_double(factor * load(normal, n * width + d))
+                    store(sums, at, load(sums, at) + value)
+                total[g] += of_candidate
     out = np.empty((num_groups, narrow + 1), states.dtype)
     out[:, :narrow] = sums[:, :narrow]
     out[:, narrow] = total
@@ -155,7 +168,7 @@ def update_tasks(
         new = np.zeros((room, width), dtype)
         answer = np.empty((3, room), dtype)
         mean = np.zeros((_TASKS, width + 2), dtype)
-        normal = np.empty(width, dtype)
+        normal = np.empty((room, width), dtype)
         common = np.empty((_TASKS, hidden), dtype)
         for begin in range(chunk_start[chunk], chunk_start[chunk + 1], _TASKS):
             after = min(begin + _TASKS, chunk_start[chunk + 1])
@@ -194,23 +207,21 @@ def update_tasks(
                     x[n, 3 * width + 2 + f] = models[f, n]
 
             # What the candidates of a task have in common.
+            normalise_rows(states, start * width, number, task_norm, x, 0, features)
             for t in range(begin, after):
                 first, end = candidate_start[t] - start, candidate_start[t + 1] - start
                 place = t - begin
                 per_root = splat(one / root_answers[t])
                 per_answer = per_root * per_root
-                of_mean = place * (width + 2)
-                for d in range(width):
-                    mean[place, d] = 0
                 share = splat(one / dtype.type(max(end - first, 1)))
-                for n in range(first, end):
-                    normalise(states, (start + n) * width, task_norm, x, n * features, width)
-                    for d in range(0, width, LANES):
+                for d in range(0, width, LANES):
+                    total = splat(zero)
+                    for n in range(first, end):
                         of_answers, at = load(sums, n * columns + d), n * features + d
+                        total = total + share * load(x, at)
                         store(x, at + width, of_answers * per_answer)
                         store(x, at + 2 * width, of_answers * per_root)
-                        total = load(mean, of_mean + d) + share * load(x, at)
-                        store(mean, of_mean + d, total)
+                    store(mean, place * (width + 2) + d, total)
                 mean[place, width] = log_answers[t]
                 mean[place, width + 1] = log_options[t]
                 for h in range(0, hidden, LANES):
@@ -233,12 +244,12 @@ def update_tasks(
                     store(new, n * width + d, old + load(output_bias, d))
             add_rows(hide, output_weight, new, number)
 
+            normalise_rows(new, 0, number, answer_norm, normal, 0, width)
             for n in range(number):
-                normalise(new, n * width, answer_norm, normal, 0, width)
                 scaled = splat(zero)
                 for d in range(0, width, LANES):
                     store(states, (start + n) * width + d, load(new, n * width + d))
-                    scaled = scaled + load(normal, d) * load(answer_weight, d)
+                    scaled = scaled + load(normal, n * width + d) * load(answer_weight, d)
                 trusted = trust[0] * models[1, n] + trust[1] * models[2, n]
                 answer[0, n] = sum_lanes(scaled) + trusted
             for t in range(begin, after):

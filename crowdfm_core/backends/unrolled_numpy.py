@@ -1,4 +1,4 @@
-"""The unrolled model for inference on the CPU: the tasks' side as compiled loops."""
+"""The unrolled model for inference on the CPU: the steps of both sides as compiled loops."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.backends.layouts import wide, wide_norm
+from crowdfm_core.backends.row_kernels import update_rows
 from crowdfm_core.backends.task_steps import GATHERED
 from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
 from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.models.answer_statistics import crowd_accuracy
 from crowdfm_core.models.unrolled import UnrolledModel, UnrolledOutputs
 from crowdfm_core.models.unrolled_sizes import BatchSizes
-from crowdfm_core.models.unrolled_states import Learned, TaskStates
+from crowdfm_core.models.unrolled_states import Learned, Pooled, TaskStates
 
 __all__ = ["CompiledUnrolledModel"]
 
@@ -23,7 +25,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 
 class CompiledUnrolledModel(UnrolledModel):
-    """`UnrolledModel` over `NumpyOps`, the steps that grow with the tasks written as loops."""
+    """`UnrolledModel` over `NumpyOps`, the steps of every layer written as loops."""
 
     @one_blas_thread()
     def run(self, layout: CandidateGraph) -> UnrolledOutputs:
@@ -40,7 +42,7 @@ class CompiledUnrolledModel(UnrolledModel):
         task_values(
             states,
             posterior,
-            wide_norm(of("value.norm.scale", layer), of("value.norm.shift", layer)),
+            self._wide_norm("value", layer),
             _fill_inputs(weight.reshape(width, -1), width, 1),
             wide(bias.astype(states.dtype)).reshape(-1),
             values,
@@ -48,13 +50,79 @@ class CompiledUnrolledModel(UnrolledModel):
         groups = sum_groups(
             states,
             posterior,
-            wide_norm(of("task.norm.scale", layer), of("task.norm.shift", layer)),
+            False,
+            self._wide_norm("task", layer),
             layout.candidate_group,
             len(layout.component_of_group),
             width,
             numba.get_num_threads(),
         )
         return Learned(rows=self.ops.candidates_to_rows(values, layout), groups=groups)
+
+    def pool_states(self, layer: int, sizes: BatchSizes, rows: FloatArray) -> FloatArray:
+        """See `UnrolledModel.pool_states`."""
+        layout = sizes.layout
+        sums: FloatArray = sum_groups(
+            wide(rows),
+            sizes.row_trust[:, 0],
+            True,
+            self._wide_norm("row", layer),
+            layout.row_pooled,
+            len(layout.pooled_truth),
+            self.config.width,
+            numba.get_num_threads(),
+        )
+        return sums
+
+    def update_rows(
+        self,
+        layer: int,
+        sizes: BatchSizes,
+        rows: FloatArray,
+        learned: FloatArray,
+        pooled: Pooled,
+    ) -> tuple[FloatArray, FloatArray]:
+        """See `UnrolledModel.update_rows`."""
+        ops, layout, workers = self.ops, sizes.layout, sizes.layout.graph.workers
+        width, of = self.config.width, self._of_layer
+        own = of("row.own.weight", layer)
+        if not self.config.statistics:
+            own = own.copy()
+            own[3 * width + 6 :] = 0
+        smoothing = ops.exp(self.tensors["smoothing.log"][layer])
+        total = ops.sum_by(pooled.counts, layout.pooled_truth, layout.num_pooled_truths)
+        total = ops.take(total, layout.pooled_truth) + smoothing[2] * sizes.kinds_of_pooled
+        crowd = ops.take(crowd_accuracy(ops, sizes, pooled.counts), layout.component_of_worker)
+        of_pooled = pooled.states[:, :width] / (pooled.states[:, width:] + 1e-3)
+        message = wide(of("message.weight", layer))
+        states, messages = update_rows(
+            layout.row_start[workers.pair_start],
+            workers.chunk_start,
+            layout.row_truth,
+            layout.row_pooled,
+            wide(rows),
+            np.ascontiguousarray(learned),
+            sizes.row_count[:, 0],
+            sizes.row_root[:, 0],
+            sizes.row_facts,
+            sizes.log_others[:, 0],
+            sizes.worker_count[:, 0],
+            sizes.truth_count[:, 0],
+            ((pooled.counts + smoothing[2]) / total)[:, 0],
+            crowd[:, 0],
+            smoothing,
+            wide(self._times("row.pooled", layer, of_pooled)),
+            self._wide_norm("row", layer),
+            wide(_fill_inputs(own, width, 3)),
+            wide(_fill_inputs(of("row.truth.weight", layer), width, 1)),
+            wide(_fill_inputs(of("row.worker.weight", layer), width, 1)),
+            wide(of("row.hidden.bias", layer)),
+            wide(wide(of("row.output.weight", layer)).T).T.copy(),
+            wide(of("row.output.bias", layer)),
+            self._wide_norm("message", layer),
+            wide(message.T).T.copy(),
+        )
+        return states[:, :width], messages
 
     def update_tasks(
         self,
@@ -94,7 +162,7 @@ class CompiledUnrolledModel(UnrolledModel):
             wide(self._times("task.option", layer, option)),
             tasks.posterior[:, 0],
             states,
-            wide_norm(of("task.norm.scale", layer), of("task.norm.shift", layer)),
+            self._wide_norm("task", layer),
             wide(_fill_inputs(own, width, 3)),
             wide(_fill_inputs(of("task.mean.weight", layer), width, 1)),
             wide(of("task.hidden.bias", layer)),
@@ -107,6 +175,10 @@ class CompiledUnrolledModel(UnrolledModel):
         return TaskStates(
             states[:, :width], logits[:, None], log_posterior[:, None], posterior[:, None]
         )
+
+    def _wide_norm(self, name: str, layer: int) -> FloatArray:
+        shift = self._of_layer(f"{name}.norm.shift", layer)
+        return wide_norm(self._of_layer(f"{name}.norm.scale", layer), shift)
 
 
 def _fill_inputs(weight: FloatArray, width: int, blocks: int) -> FloatArray:

@@ -39,6 +39,7 @@ __all__ = [
     "splat",
     "spread",
     "sum_lanes",
+    "times_plus",
 ]
 
 LANES = 16
@@ -137,6 +138,11 @@ def _product(builder, a, b):
     return builder.fmul(a, b, flags=_FLAGS)
 
 
+def times_plus(builder, a, b, c):
+    """Code for a * b + c."""
+    return _sum(builder, _product(builder, a, b), c)
+
+
 quad_sum = intrinsic(_over_quads(_sum))
 quad_max = intrinsic(_over_quads(_larger))
 maximum = intrinsic(_lanewise(_larger))
@@ -188,32 +194,24 @@ def any_above(typing, a, b):
     return types.boolean(a, b), code
 
 
-@intrinsic
-def sum_lanes(typing, vector):
-    """Return the sum of all lanes, in a fixed order."""
+def _over_lanes(combine):
+    """An intrinsic that combines all lanes to one number, in a fixed order."""
 
-    def code(context, builder, signature, args):
-        (out,) = args
-        for step in (8, 4, 2, 1):
-            rotated = [(lane + step) % LANES for lane in range(LANES)]
-            out = _sum(builder, out, shuffle(builder, out, rotated))
-        return builder.extract_element(out, cgutils.int32_t(0))
+    def typed(typing, vector):
+        def code(context, builder, signature, args):
+            (out,) = args
+            for half in (8, 4, 2, 1):  # in ever smaller registers
+                low = shuffle(builder, out, list(range(half)))
+                out = combine(builder, low, shuffle(builder, out, list(range(half, 2 * half))))
+            return builder.extract_element(out, cgutils.int32_t(0))
 
-    return vector.dtype(vector), code
+        return vector.dtype(vector), code
+
+    return typed
 
 
-@intrinsic
-def max_lanes(typing, vector):
-    """Return the largest of all lanes."""
-
-    def code(context, builder, signature, args):
-        (out,) = args
-        for step in (8, 4, 2, 1):
-            rotated = [(lane + step) % LANES for lane in range(LANES)]
-            out = _larger(builder, out, shuffle(builder, out, rotated))
-        return builder.extract_element(out, cgutils.int32_t(0))
-
-    return vector.dtype(vector), code
+sum_lanes = intrinsic(_over_lanes(_sum))
+max_lanes = intrinsic(_over_lanes(_larger))
 
 
 @intrinsic
@@ -267,22 +265,21 @@ def exp(typing, vector):
         def all_lanes(value):
             return ir.Constant(kind, [value] * LANES)
 
-        def times_plus(a, b, c):
-            return _sum(builder, _product(builder, a, b), c)
-
         least = all_lanes(_rounded(lowest, mantissa))
         bounded = _larger(builder, x, least)
         # Not above 0, so that cutting off after subtracting a half rounds to the nearest.
         scaled = times_plus(
-            bounded, all_lanes(_rounded(1 / math.log(2), mantissa)), all_lanes(-0.5)
+            builder, bounded, all_lanes(_rounded(1 / math.log(2), mantissa)), all_lanes(-0.5)
         )
         k = builder.fptosi(scaled, whole)
         k_float = builder.sitofp(k, kind)
-        rest = times_plus(k_float, all_lanes(-high), x)
-        rest = times_plus(k_float, all_lanes(_rounded(-low, mantissa)), rest)
+        rest = times_plus(builder, k_float, all_lanes(-high), x)
+        rest = times_plus(builder, k_float, all_lanes(_rounded(-low, mantissa)), rest)
         series = all_lanes(_rounded(1 / math.factorial(degree), mantissa))
         for n in range(degree - 1, -1, -1):
-            series = times_plus(series, rest, all_lanes(_rounded(1 / math.factorial(n), mantissa)))
+            series = times_plus(
+                builder, series, rest, all_lanes(_rounded(1 / math.factorial(n), mantissa))
+            )
         biased = builder.add(k, ir.Constant(whole, [bias] * LANES))
         power = builder.shl(biased, ir.Constant(whole, [mantissa] * LANES))
         value = _product(builder, series, builder.bitcast(power, kind))

@@ -60,19 +60,21 @@ def test_sums_over_runs_are_weighted_and_zero_where_a_run_is_empty() -> None:
     np.testing.assert_allclose(for_training.numpy(), expected)
 
 
+@pytest.mark.parametrize("weighs", [False, True])
 @pytest.mark.parametrize("parts", [1, 2, 5])
-def test_sums_by_option_do_not_depend_on_the_number_of_parts(parts: int) -> None:
+def test_sums_by_option_do_not_depend_on_the_number_of_parts(parts: int, weighs: bool) -> None:
     rng = np.random.default_rng(2)
-    states, posterior = rng.normal(size=(60, 16)), rng.random(60)
-    group = rng.integers(0, 3, 60).astype(np.int32)
+    states, posterior = rng.normal(size=(600, 16)), rng.random(600)
+    group = rng.integers(0, 3, 600).astype(np.int32)
     norm = wide_norm(rng.normal(size=16), rng.normal(size=16))
-    found = sum_groups(states, posterior, norm, group, 3, 16, parts)
+    found = sum_groups(states, posterior, weighs, norm, group, 3, 16, parts)
     centred = states - states.mean(1, keepdims=True)
     normal = centred / np.sqrt(states.var(1, keepdims=True) + 1e-5) * norm[0] + norm[1]
-    rows = np.column_stack([normal, posterior])
+    rows = np.column_stack([normal * posterior[:, None] if weighs else normal, posterior])
     expected = np.stack([rows[group == g].sum(0) for g in range(3)])
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    np.testing.assert_array_equal(found, sum_groups(states, posterior, norm, group, 3, 16, 1))
+    alone = sum_groups(states, posterior, weighs, norm, group, 3, 16, 1)
+    np.testing.assert_array_equal(found, alone)
 
 
 @pytest.mark.parametrize("options", [1, 3, 16, 17, 40])  # few are sorted by insertion

@@ -146,8 +146,13 @@ class NumpyOps:
         return out
 
     def concat(self, columns: list[FloatArray]) -> FloatArray:
-        """See `Operations.concat`."""
-        return np.concatenate(columns, axis=1)
+        """See `Operations.concat`; in chunks of rows that stay in the processor's cache."""
+        width = sum(column.shape[1] for column in columns)
+        out = np.empty((len(columns[0]), width), self.dtype)
+        for start in range(0, len(out), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            np.concatenate([column[part] for column in columns], axis=1, out=out[part])
+        return out
 
     def take(self, x: FloatArray, index: IntArray) -> FloatArray:
         """See `Operations.take`."""

@@ -22,6 +22,7 @@ _ADVICE = {
     "spark.local.dir, where Spark shuffles, or under the output, and run again",
 }
 _TRACEBACK = "Traceback (most recent call last):\n"
+_CONDITION = re.compile(r"^[\w.$]+: \[[A-Z][A-Z0-9_.]+\]")  # such as [FAILED_READ_FILE.NO_HINT]
 
 
 def reason_of(error: BaseException) -> str:
@@ -34,13 +35,17 @@ def reason_of(error: BaseException) -> str:
 def _reason_of(error: BaseException) -> str:
     if not isinstance(error, Py4JJavaError):
         return _first_line(str(error)) or type(error).__name__
-    outer = root = error.java_exception
-    while root.getCause() is not None:
-        root = root.getCause()
-    cause, failure = str(root.toString()), _first_line(str(outer.toString()))
-    if _TRACEBACK in cause or _first_line(cause) == failure:
-        return _first_line(cause)  # a Python worker's own words need nothing around them
-    return f"{failure}; cause: {_first_line(cause)}"
+    causes = [error.java_exception]
+    while (cause := causes[-1].getCause()) is not None:
+        causes.append(cause)
+    texts = [str(cause.toString()) for cause in causes]
+    lines = [_first_line(text) for text in texts]
+    failure, root = lines[0], lines[-1]
+    if _TRACEBACK in texts[-1] or root == failure:
+        return root  # a Python worker's own words need nothing around them
+    # Of what lies between, Spark's conditions name the file or the table.
+    named = [line for line in lines[1:-1] if _CONDITION.search(line)]
+    return "; cause: ".join(dict.fromkeys([failure, *named, root]))
 
 
 def _first_line(text: str) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import reduce
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -23,7 +24,14 @@ from jobs.run_row import run_row
 from jobs.schemas import GOLD_TABLES, QUALITY_TABLES, TABLES
 from jobs.session import make_session, scoring_profile
 from jobs.spark_errors import reason_of
-from jobs.steps.annotations import accepted, conflicting, reject_reasons, resolve_duplicates
+from jobs.steps.annotations import (
+    KEY,
+    accepted,
+    arrange_by_task,
+    conflicting,
+    reject_reasons,
+    resolve_duplicates,
+)
 from jobs.steps.components import (
     add_components,
     check_components,
@@ -156,7 +164,7 @@ class _Run:
             self._write(components, results)
         if self.config.quality:
             with self._phase("quality"):
-                self._quality()
+                self._quality(placed)
         with self._phase("workers"):
             self._write_workers(results)
 
@@ -219,7 +227,7 @@ class _Run:
             # From here on the run reads what it wrote: columns, not the text of the input.
             self._count_reasons(self.tables.read("rejected_annotations"))
             annotations = self.tables.read("annotations")
-        return annotations.select("project_id", "task_id", "worker_id", "label")
+        return annotations.select(*KEY, "label", "annotated_at")
 
     def _count_reasons(self, rejected: DataFrame) -> None:
         # One row per combination of reasons, of which there are a handful.
@@ -228,9 +236,10 @@ class _Run:
 
     def _components(self, annotations: DataFrame) -> tuple[DataFrame, DataFrame]:
         workers = find_components(annotations).persist()
-        placed = add_components(annotations, workers)
+        placed = arrange_by_task(add_components(annotations, workers))
+        placed = placed.persist(StorageLevel.DISK_ONLY)
         components = component_sizes(placed, workers).persist()
-        self.persisted += [workers, components]
+        self.persisted += [workers, placed, components]
         check_components(annotations, components)
         totals = components.agg(
             F.count_distinct("project_id").alias("projects"),
@@ -274,15 +283,16 @@ class _Run:
         )
         return gold
 
-    def _quality(self) -> None:
+    def _quality(self, annotations: DataFrame) -> None:
         tables, run_id = self.tables, self.summary.run_id
         quality = measure_quality(
-            tables.read("annotations"),
+            annotations,
             tables.read("aggregated_labels"),
             self.gold,
             previous_quality(tables.read("project_quality"), tables.read("runs"), run_id),
             reference=self.config.methods[0],
             with_gold=methods_with_gold(self.config),
+            persisted=self.persisted,
         )
         self._replace(**{name: stamp(rows, run_id) for name, rows in quality.items()})
 

@@ -1,4 +1,7 @@
-"""Networks of two layers on many rows, for inference on the CPU. float32 or float64 alike.
+"""Products and networks of two layers on many rows, for inference on the CPU, of either float type.
+
+No row depends on the others, on any processor: BLAS takes kernels, and so orders of its sums, by
+the number of rows and by their place.
 
 Letters: N rows, F features, H hidden width, D outputs, S sources of what groups of rows share.
 """
@@ -14,9 +17,25 @@ from crowdfm_core.backends.products import add_rows
 from crowdfm_core.backends.vector_memory import load, store
 from crowdfm_core.backends.vectors import LANES, maximum, splat
 
-__all__ = ["two_layers"]
+__all__ = ["rows_times", "two_layers"]
 
 _CHUNK = 128  # rows; a multiple of the rows of a product
+
+
+@numba.njit(cache=True, parallel=True)
+def rows_times(x, weight, columns):  # pragma: no cover
+    """Return the first columns of x @ weight: x [N, F], weight [F, H] with H a multiple of 16."""
+    rows, features = x.shape
+    out = np.empty((rows, columns), x.dtype)
+    for chunk in numba.prange((rows + _CHUNK - 1) // _CHUNK):
+        begin = chunk * _CHUNK
+        number = min(rows - begin, _CHUNK)
+        part = np.zeros((_CHUNK, features), x.dtype)
+        product = np.zeros((_CHUNK, weight.shape[1]), x.dtype)
+        part[:number] = x[begin : begin + number]
+        add_rows(part, weight, product, number)
+        out[begin : begin + number] = product[:number, :columns]
+    return out
 
 
 @numba.njit(cache=True, parallel=True)
@@ -27,7 +46,7 @@ def two_layers(
     output_bias to `out` [N, D]: x [N + 8 or more, F], shared [G, H], index [S, N or more].
 
     H, and the width of the output weights [H, D'] and bias [D'], are filled up with zeros to a
-    multiple of 16. No row depends on the others.
+    multiple of 16.
     """
     rows, narrow = out.shape
     hidden, width = output_weight.shape

@@ -19,7 +19,6 @@ __all__ = ["NumpyOps"]
 FloatArray = npt.NDArray[np.floating[Any]]
 
 _CHUNK = 4096  # rows
-_COLUMNS = 16  # a product with at least so many columns sums every row in the same order
 
 
 class NumpyOps:
@@ -33,18 +32,10 @@ class NumpyOps:
         return np.ascontiguousarray(values, dtype=self.dtype)
 
     def rows_times(self, x: FloatArray, weight: FloatArray) -> FloatArray:
-        """See `Operations.rows_times`.
-
-        Which kernel BLAS takes, and so the order of its sums, depends on the number of rows where
-        there is one row, or where there are few columns: those are filled up with zeros.
-        """
-        missing = _COLUMNS - weight.shape[1]
-        if missing > 0:
-            weight = np.pad(weight, ((0, 0), (0, missing)))
-            return np.ascontiguousarray(self.rows_times(x, weight)[:, :-missing])
-        if len(x) == 1:
-            return self.rows_times(np.pad(x, ((0, 1), (0, 0))), weight)[:1]
-        out: FloatArray = np.ascontiguousarray(x) @ np.ascontiguousarray(weight)
+        """See `Operations.rows_times`."""
+        out: FloatArray = network_kernels.rows_times(
+            np.ascontiguousarray(x), wide(weight), weight.shape[1]
+        )
         return out
 
     def two_layers(

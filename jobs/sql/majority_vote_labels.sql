@@ -1,8 +1,10 @@
--- Grain: project_id, task_id. {annotations} carries component_id.
+-- Grain: project_id, task_id. {annotations} carries component_id and task_hash; {options}: project_id,
+-- label, num_votes.
 -- Tie rule: most votes; then the option that is answered most often in the whole project; then the
 -- smallest label in binary order. probabilities: share of the task's votes (of num_annotations).
 WITH votes AS (
   SELECT
+    task_hash,
     project_id,
     task_id,
     component_id,
@@ -10,19 +12,10 @@ WITH votes AS (
     count(*) AS num_votes
   FROM {annotations}
   GROUP BY
+    task_hash,
     project_id,
     task_id,
     component_id,
-    label
-),
-options AS (
-  SELECT
-    project_id,
-    label,
-    sum(num_votes) AS num_votes_in_project
-  FROM votes
-  GROUP BY
-    project_id,
     label
 ),
 rankings AS (
@@ -35,19 +28,18 @@ rankings AS (
       collect_list(
         struct(
           -votes.num_votes AS most_votes_first,
-          -options.num_votes_in_project AS most_common_first,
+          -options.num_votes AS most_common_first,
           votes.label AS label,
           votes.num_votes AS num_votes
         )
       )
     ) AS ranking
   FROM votes
-  JOIN options
+  JOIN {options} AS options
     ON votes.project_id = options.project_id
     AND votes.label = options.label
   GROUP BY
-    -- Numbers are sorted faster than the ids, if there are too many groups for a hash table.
-    xxhash64(votes.project_id, votes.task_id),
+    votes.task_hash,
     votes.project_id,
     votes.task_id,
     votes.component_id

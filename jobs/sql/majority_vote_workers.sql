@@ -1,5 +1,5 @@
--- Grain: project_id, worker_id. {annotations} carries component_id; {labels} is the result of
--- majority_vote_labels.sql with every option that was answered. Ratios are of the worker's answers.
+-- Grain: project_id, worker_id. {annotations} carries component_id and task_hash; {labels} is the result
+-- of majority_vote_labels.sql with every option that was answered. Ratios are of the worker's answers.
 -- Sums are decimal, so that they do not depend on the order in which executors add them up.
 SELECT
   annotations.project_id,
@@ -17,7 +17,8 @@ SELECT
   annotations.component_id
 FROM {annotations} AS annotations
 JOIN {labels} AS labels
-  ON annotations.project_id = labels.project_id
+  ON annotations.task_hash = xxhash64(labels.project_id, labels.task_id)
+  AND annotations.project_id = labels.project_id
   AND annotations.task_id = labels.task_id
 GROUP BY
   annotations.project_id,

@@ -1,6 +1,7 @@
 -- Grain: project_id, task_id, worker_id. {annotations}: the answers; {tasks}: quality_tasks.sql.
 -- label: of the reference method; num_same: answers of the task that equal this one, itself included.
 SELECT
+  annotations.task_hash,
   annotations.project_id,
   annotations.task_id,
   annotations.worker_id,
@@ -14,5 +15,6 @@ SELECT
   ) AS num_same
 FROM {annotations} AS annotations
 JOIN {tasks} AS tasks
-  ON annotations.project_id = tasks.project_id
+  ON annotations.task_hash = tasks.task_hash
+  AND annotations.project_id = tasks.project_id
   AND annotations.task_id = tasks.task_id

@@ -3,6 +3,7 @@
 -- task's other answers that equal it, in units of 1 / {unit}, as the sum of doubles depends on their
 -- order. num_rare_errors: answers other than the label that at most {max_alike} workers gave.
 SELECT
+  xxhash64(project_id, worker_id) AS worker_hash,
   project_id,
   worker_id,
   label,

@@ -1,42 +1,19 @@
--- Grain: project_id, of projects with such pairs. {answers}: quality_answers.sql; {confusions}:
--- quality_confusions.sql. Mean of Cohen's kappa (1960) over the num_worker_pairs pairs of a project's
--- {max_workers} busiest workers who share {min_shared} tasks or more. If these pairs meet on tasks
--- more than {max_meetings} times in a project, a part of its tasks that is drawn by hash is taken.
-WITH per_worker AS (
-  SELECT
-    project_id,
-    worker_id,
-    sum(num_with_peers) AS num_with_peers
-  FROM {confusions}
-  GROUP BY
-    project_id,
-    worker_id
-),
-ranked AS (
-  SELECT
-    project_id,
-    worker_id,
-    row_number() OVER (PARTITION BY project_id ORDER BY num_with_peers DESC, worker_id) AS place
-  FROM per_worker
-),
-busiest AS (
-  SELECT
-    project_id,
-    worker_id
-  FROM ranked
-  WHERE place <= {max_workers}
-),
-shared AS (
+-- Grain: project_id, of projects with such pairs. {answers}: quality_answers.sql; {busiest}:
+-- quality_busiest_workers.sql. Mean of Cohen's kappa (1960) over the num_worker_pairs pairs of busiest
+-- workers who share {min_shared} tasks or more. If these pairs meet on tasks more than {max_meetings}
+-- times in a project, a part of its tasks that is drawn by hash is taken.
+WITH shared AS (
   SELECT
     answers.project_id,
     answers.task_id,
     collect_list(struct(answers.worker_id, answers.answer)) AS answers
   FROM {answers} AS answers
-  JOIN busiest
+  JOIN {busiest} AS busiest
     ON answers.project_id = busiest.project_id
     AND answers.worker_id = busiest.worker_id
   WHERE answers.num_task_annotations >= 2
   GROUP BY
+    answers.task_hash,
     answers.project_id,
     answers.task_id
   HAVING count(*) >= 2

@@ -6,7 +6,8 @@ WITH intervals AS (
     project_id,
     worker_id,
     unix_seconds(annotated_at) - lag(unix_seconds(annotated_at)) OVER (
-      PARTITION BY project_id, worker_id
+      -- A number first, as ids are slow to compare.
+      PARTITION BY xxhash64(project_id, worker_id), project_id, worker_id
       ORDER BY annotated_at
     ) AS seconds
   FROM {annotations}

@@ -5,6 +5,7 @@
 -- of a method without probabilities 1 or 0, of one that ranks the label below its second place 0.
 WITH named AS (
   SELECT
+    xxhash64(project_id, task_id) AS task_hash,
     project_id,
     task_id,
     -- Sorted, so that sums do not depend on the order in which rows arrive.
@@ -13,13 +14,13 @@ WITH named AS (
     ) AS methods
   FROM {labels}
   GROUP BY
-    -- Numbers are sorted faster than the ids, if there are too many groups for a hash table.
     xxhash64(project_id, task_id),
     project_id,
     task_id
 ),
 compared AS (
   SELECT
+    task_hash,
     project_id,
     task_id,
     methods,
@@ -28,6 +29,7 @@ compared AS (
   FROM named
 )
 SELECT
+  votes.task_hash,
   votes.project_id,
   votes.task_id,
   votes.num_annotations,
@@ -61,8 +63,10 @@ SELECT
   ) AS support
 FROM {votes} AS votes
 LEFT JOIN compared
-  ON votes.project_id = compared.project_id
+  ON votes.task_hash = compared.task_hash
+  AND votes.project_id = compared.project_id
   AND votes.task_id = compared.task_id
 LEFT JOIN {gold} AS gold
-  ON votes.project_id = gold.project_id
+  ON votes.task_hash = xxhash64(gold.project_id, gold.task_id)
+  AND votes.project_id = gold.project_id
   AND votes.task_id = gold.task_id

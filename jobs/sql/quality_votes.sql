@@ -1,25 +1,27 @@
--- Grain: project_id, task_id. {annotations}: one row per project, task and worker.
+-- Grain: project_id, task_id. {annotations}: one row per project, task and worker, with task_hash.
 -- votes: the options that were answered, with their number of votes, in binary order.
 WITH votes AS (
   SELECT
+    task_hash,
     project_id,
     task_id,
     label,
     count(*) AS num_votes
   FROM {annotations}
   GROUP BY
+    task_hash,
     project_id,
     task_id,
     label
 )
 SELECT
+  task_hash,
   project_id,
   task_id,
   sum(num_votes) AS num_annotations,
   array_sort(collect_list(struct(label, num_votes))) AS votes
 FROM votes
 GROUP BY
-  -- Numbers are sorted faster than the ids, if there are too many groups for a hash table.
-  xxhash64(project_id, task_id),
+  task_hash,
   project_id,
   task_id

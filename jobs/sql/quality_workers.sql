@@ -1,5 +1,6 @@
 -- Grain: project_id, worker_id. {confusions}: quality_confusions.sql; {shared_errors}:
--- quality_shared_errors.sql; {speeds}: quality_speed.sql.
+-- quality_shared_errors.sql; {speeds}: quality_speed.sql. Workers are sorted by worker_hash, as ids are
+-- slow to compare.
 -- The confusion matrix has a row per label of the reference among the worker's tasks (num_labels),
 -- with the shares of the worker's answers. confusion_trace: mean of its diagonal. spam_score: distance
 -- of the matrix from one whose rows are all equal, as those of a worker who does not look at the
@@ -17,14 +18,15 @@ WITH cells AS (
     IF(
       label IS NOT NULL,
       num_annotations
-        / sum(num_annotations) OVER (PARTITION BY project_id, worker_id, label),
+        / sum(num_annotations) OVER (PARTITION BY worker_hash, project_id, worker_id, label),
       NULL
     ) AS share,
-    1 / sum(num_annotations) OVER (PARTITION BY project_id, worker_id, label) AS part_of_row
+    1 / sum(num_annotations) OVER (PARTITION BY worker_hash, project_id, worker_id, label) AS part_of_row
   FROM {confusions}
 ),
 answers AS (
   SELECT
+    worker_hash,
     project_id,
     worker_id,
     answer,
@@ -42,25 +44,29 @@ answers AS (
     sum(CAST(share * part_of_row AS DECIMAL(18, 15))) AS parts_of_rows
   FROM cells
   GROUP BY
+    worker_hash,
     project_id,
     worker_id,
     answer
 ),
 matrices AS (
   SELECT
+    worker_hash,
     project_id,
     worker_id,
-    count(DISTINCT label) AS num_labels,
+    size(collect_set(label)) AS num_labels,
     array_sort(
       collect_list(struct(-num_annotations AS most_first, label, answer))
     ) AS confusion
   FROM {confusions}
   GROUP BY
+    worker_hash,
     project_id,
     worker_id
 ),
 workers AS (
   SELECT
+    worker_hash,
     project_id,
     worker_id,
     sum(num_annotations) AS num_annotations,
@@ -72,7 +78,7 @@ workers AS (
     sum(num_gold) AS num_gold,
     sum(num_correct) AS num_correct,
     count(*) AS num_answers,
-    min(struct(-num_annotations AS most_first, answer)) AS top,
+    array_min(collect_list(struct(-num_annotations AS most_first, answer))) AS top,
     CAST(
       sum(CAST(num_annotations * ln(num_annotations) AS DECIMAL(28, 12))) AS DOUBLE
     ) AS count_logs,
@@ -84,6 +90,7 @@ workers AS (
       AS dispersion
   FROM answers
   GROUP BY
+    worker_hash,
     project_id,
     worker_id
 ),
@@ -112,7 +119,8 @@ measured AS (
     ) AS spam_score
   FROM workers
   JOIN matrices
-    ON workers.project_id = matrices.project_id
+    ON workers.worker_hash = matrices.worker_hash
+    AND workers.project_id = matrices.project_id
     AND workers.worker_id = matrices.worker_id
 ),
 projects AS (

@@ -10,9 +10,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 __all__ = [
+    "KEY",
     "MAX_ID_CHARACTERS",
     "accepted",
     "add_reasons",
+    "arrange_by_task",
     "conflicting",
     "reject_reasons",
     "resolve_duplicates",
@@ -106,6 +108,17 @@ def resolve_duplicates(valid: DataFrame, rule: Literal["latest", "first", "rejec
         kept = kept.where(F.col("smallest") == F.col("greatest"))
     names = ("label", *rest)
     return kept.select(*KEY, *(F.col(f"kept.{name}") for name in names), "num_duplicates")
+
+
+def arrange_by_task(annotations: DataFrame) -> DataFrame:
+    """Add task_hash (bigint) and put each task's rows side by side in one partition; same grain.
+
+    Where the result is persisted, what counts or joins by project_id and task_id moves nothing, and
+    by task_hash before them sorts nothing: it is a hash of both, as ids are slow to compare.
+    """
+    key = ("project_id", "task_id")
+    hashed = annotations.withColumn("task_hash", F.xxhash64(*key))
+    return hashed.repartition(*key).sortWithinPartitions("task_hash", *key)
 
 
 def _time(name: str) -> Column:

@@ -6,6 +6,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
+from jobs.steps.joins import small
+from jobs.steps.lineage import cut_lineage
 
 __all__ = ["keep_most_probable", "majority_vote_labels", "majority_vote_workers"]
 
@@ -13,10 +15,13 @@ __all__ = ["keep_most_probable", "majority_vote_labels", "majority_vote_workers"
 def majority_vote_labels(annotations: DataFrame) -> DataFrame:
     """Return aggregated_labels with all answered options; grain: project_id, task_id, method.
 
-    annotations: one row per (project_id, task_id, worker_id) with label and component_id. The tie
-    rule stands in jobs/sql/majority_vote_labels.sql.
+    annotations: one row per (project_id, task_id, worker_id) with label and component_id, from
+    arrange_by_task. The tie rule stands in jobs/sql/majority_vote_labels.sql.
     """
-    return run_sql("majority_vote_labels", annotations=annotations)
+    votes = annotations.groupBy("project_id", "label").agg(F.count("*").alias("num_votes"))
+    options = cut_lineage(votes)
+    of_projects = small(options, options.count())
+    return run_sql("majority_vote_labels", annotations=annotations, options=of_projects)
 
 
 def majority_vote_workers(annotations: DataFrame, labels: DataFrame) -> DataFrame:

@@ -12,6 +12,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
 from jobs.sql import run_sql
+from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
 
 __all__ = [
@@ -48,27 +49,30 @@ def measure_quality(
     *,
     reference: str,
     with_gold: Sequence[str] = (),
+    persisted: list[DataFrame],
 ) -> dict[str, DataFrame]:
     """Return project_quality, method_quality, worker_quality, task_quality and label_thresholds.
 
-    By name, without the run's own columns; what several of them need is computed now.
-    annotations: project_id, task_id, worker_id, label, annotated_at, one row per answer; labels:
-    aggregated_labels of all methods; gold: from gold_labels, without rows where nothing is known;
-    previous: of previous_quality. Tasks and workers are judged by the labels of the method
-    `reference`. The methods `with_gold` were told the truth of the tasks where gold.is_given, and
-    are not judged by them. Annotations are moved three times: to tasks, to their tasks' labels, and
-    to workers for the times between answers.
+    By name, without the run's own columns; what several of them need is computed now, and added to
+    `persisted`, for the caller to unpersist when all have been written.
+    annotations: project_id, task_id, worker_id, label, annotated_at, one row per answer, from
+    arrange_by_task; labels: aggregated_labels of all methods; gold: from gold_labels, without rows
+    where nothing is known; previous: of previous_quality. Tasks and workers are judged by the
+    labels of the method `reference`. The methods `with_gold` were told the truth of the tasks where
+    gold.is_given, and are not judged by them. Annotations that are persisted are moved once, to
+    their workers for the times between answers; beside them the cells of confusion matrices move.
     """
     unit, of_reference = {"unit": _UNIT}, {"reference": reference}
-    votes = run_sql("quality_votes", annotations=annotations.repartition("project_id", "task_id"))
-    tasks = _computed(run_sql("quality_tasks", of_reference, votes=votes, labels=labels, gold=gold))
-    answers = _computed(run_sql("quality_answers", annotations=annotations, tasks=tasks))
-    confusions = _computed(count_confusions(answers))
-    probabilities = _computed(run_sql("quality_probabilities", unit, labels=labels))
+    votes = run_sql("quality_votes", annotations=annotations)
+    with_labels = run_sql("quality_tasks", of_reference, votes=votes, labels=labels, gold=gold)
+    tasks = _kept(with_labels, persisted)
+    answers = _kept(run_sql("quality_answers", annotations=annotations, tasks=tasks), persisted)
+    confusions = _kept(count_confusions(answers), persisted)
+    probabilities = cut_lineage(run_sql("quality_probabilities", unit, labels=labels))
     told = {"with_gold": ",".join(with_gold)}
-    judged = _computed(run_sql("quality_judged", told, labels=labels, gold=gold))
-    patterns = _computed(run_sql("quality_vote_patterns", tasks=tasks))
-    methods = _computed(
+    judged = cut_lineage(run_sql("quality_judged", told, labels=labels, gold=gold))
+    patterns = cut_lineage(run_sql("quality_vote_patterns", tasks=tasks))
+    methods = cut_lineage(
         run_sql(
             "quality_methods",
             {**unit, **of_reference},
@@ -99,10 +103,12 @@ def measure_quality(
 def count_confusions(answers: DataFrame) -> DataFrame:
     """Return the cells of confusion matrices; grain: project_id, worker_id, label, answer.
 
-    answers: of quality_answers.sql.
+    answers: of quality_answers.sql. The cells of a worker stand side by side.
     """
     values = {"unit": _UNIT, "max_alike": _MAX_ALIKE}
-    return run_sql("quality_confusions", values, answers=answers)
+    cells = run_sql("quality_confusions", values, answers=answers)
+    key = ("project_id", "worker_id")
+    return cells.repartition(*key).sortWithinPartitions("worker_hash", *key, "label")
 
 
 def measure_workers(
@@ -113,6 +119,7 @@ def measure_workers(
     annotations: as in measure_quality, for the times of answers; answers: of quality_answers.sql;
     confusions: of count_confusions.
     """
+    alike = cut_lineage(run_sql("quality_most_alike", {"max_alike": _MAX_ALIKE}, answers=answers))
     return run_sql(
         "quality_workers",
         {
@@ -127,6 +134,7 @@ def measure_workers(
             "quality_shared_errors",
             {"max_alike": _MAX_ALIKE, "fewest": _FEWEST_SHARED, "unit": _UNIT},
             answers=answers,
+            most_alike=small(alike, alike.count()),
         ),
         speeds=run_sql("quality_speed", {"max_seconds": _MAX_SECONDS}, annotations=annotations),
     )
@@ -152,13 +160,19 @@ def previous_quality(project_quality: DataFrame, runs: DataFrame, run_id: str) -
 
 
 def _pairs(answers: DataFrame, confusions: DataFrame) -> DataFrame:
-    limits = {
-        "max_workers": _PAIRED_WORKERS,
-        "max_meetings": _MAX_MEETINGS,
-        "min_shared": _MIN_SHARED,
-    }
-    return run_sql("quality_pair_kappa", limits, answers=answers, confusions=confusions)
+    busiest = cut_lineage(
+        run_sql("quality_busiest_workers", {"max_workers": _PAIRED_WORKERS}, confusions=confusions)
+    )
+    return run_sql(
+        "quality_pair_kappa",
+        {"max_meetings": _MAX_MEETINGS, "min_shared": _MIN_SHARED},
+        answers=answers,
+        busiest=small(busiest, busiest.count()),
+    )
 
 
-def _computed(frame: DataFrame) -> DataFrame:
-    return cut_lineage(frame, storage=StorageLevel.DISK_ONLY)
+def _kept(frame: DataFrame, persisted: list[DataFrame]) -> DataFrame:
+    """Compute a large frame now and keep it on disk, in columns and where its rows are."""
+    persisted.append(frame.persist(StorageLevel.DISK_ONLY))
+    frame.count()
+    return frame

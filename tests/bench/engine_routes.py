@@ -46,7 +46,7 @@ def _arrays(lake: str, out: str, driver_memory: str) -> float:
         batches = assign_batches(
             counts, max_annotations=1_000_000, slots=slots, key=("project_id",)
         ).persist()
-        arranged = arrange_batches(annotations, index_options(annotations), batches)
+        arranged = arrange_batches(annotations, index_options(annotations).persist(), batches)
         return labels_from_scores(arranged.mapInArrow(_ten_iterations, METHOD_SCHEMA))
 
     return _in_spark(labels, lake, out, driver_memory)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from chispa import assert_df_equality
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from jobs.steps.annotations import arrange_by_task
 from jobs.steps.majority_vote import (
     keep_most_probable,
     majority_vote_labels,
@@ -17,6 +19,10 @@ from jobs.steps.majority_vote import (
 )
 
 SCHEMA = "project_id string, task_id string, worker_id string, label string, component_id string"
+
+
+def arranged(spark: SparkSession, rows: Any) -> DataFrame:
+    return arrange_by_task(spark.createDataFrame(rows, SCHEMA))
 
 
 def test_labels_follow_votes_then_the_project_then_the_alphabet(spark: SparkSession) -> None:
@@ -33,7 +39,7 @@ def test_labels_follow_votes_then_the_project_then_the_alphabet(spark: SparkSess
         ("q", "clear", "1", "B", "d"),  # the same task_id elsewhere; capitals before small letters
         ("q", "clear", "2", "a", "d"),
     ]
-    labels = majority_vote_labels(spark.createDataFrame(rows, SCHEMA))
+    labels = majority_vote_labels(arranged(spark, rows))
     found = labels.select("project_id", "task_id", "label", "runner_up_label", "is_tie")
     expected = spark.createDataFrame(
         [
@@ -66,7 +72,7 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
             "component_id": "c",
         }
     ).drop_duplicates(["project_id", "task_id", "worker_id"])
-    annotations = spark.createDataFrame(frame, SCHEMA)
+    annotations = arranged(spark, frame)
     labels = majority_vote_labels(annotations)
     workers = majority_vote_workers(annotations, labels)
 
@@ -99,7 +105,7 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
 
 
 def test_labels_stay_persisted_while_queries_read_them(spark: SparkSession) -> None:
-    annotations = spark.createDataFrame([("p", "t", "w", "a", "c")], SCHEMA)
+    annotations = arranged(spark, [("p", "t", "w", "a", "c")])
     labels = majority_vote_labels(annotations).persist()
     majority_vote_workers(annotations, labels)
     assert labels.storageLevel.useMemory
@@ -108,7 +114,7 @@ def test_labels_stay_persisted_while_queries_read_them(spark: SparkSession) -> N
 
 def test_keep_most_probable_cuts_the_map(spark: SparkSession) -> None:
     rows = [("p", "t", str(worker), label, "c") for worker, label in enumerate("aaabbc")]
-    labels = keep_most_probable(majority_vote_labels(spark.createDataFrame(rows, SCHEMA)), 2)
+    labels = keep_most_probable(majority_vote_labels(arranged(spark, rows)), 2)
     row = labels.first()
     assert row is not None
     assert row["probabilities"] == pytest.approx({"a": 1 / 2, "b": 1 / 3})

@@ -11,6 +11,7 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from jobs.sql import run_sql
+from jobs.steps.annotations import arrange_by_task
 
 Vote = tuple[str, str, str, str]  # project_id, task_id, worker_id, label
 
@@ -32,7 +33,8 @@ def votes_of_counts(project: str, counts: np.ndarray, names: Sequence[str]) -> I
 def agreement(spark: SparkSession, rows: Iterable[Vote]) -> dict[str, Row]:
     """One row per project, from annotations to coefficients."""
     schema = "project_id string, task_id string, worker_id string, label string"
-    votes = run_sql("quality_votes", annotations=spark.createDataFrame(list(rows), schema))
+    annotations = arrange_by_task(spark.createDataFrame(list(rows), schema))
+    votes = run_sql("quality_votes", annotations=annotations)
     patterns = run_sql("quality_vote_patterns", tasks=votes)
     found = run_sql("quality_agreement", patterns=patterns).collect()
     return {row["project_id"]: row for row in found}
@@ -117,11 +119,13 @@ def test_coefficients_are_null_where_nothing_can_disagree(spark: SparkSession) -
 def paired(spark: SparkSession, frame: pd.DataFrame, **limits: int) -> list[Row]:
     """quality_pair_kappa.sql over answers (project_id, task_id, worker_id, answer)."""
     counts = frame.groupby(["project_id", "task_id"])["answer"].transform("size")
-    answers = spark.createDataFrame(frame.assign(num_task_annotations=counts))
+    answers = arrange_by_task(spark.createDataFrame(frame.assign(num_task_annotations=counts)))
     per_worker = frame.groupby(["project_id", "worker_id"]).size().rename("num_with_peers")
     confusions: DataFrame = spark.createDataFrame(per_worker.reset_index())
     values = {"max_workers": 10, "max_meetings": 100_000, "min_shared": 5} | limits
-    return run_sql("quality_pair_kappa", values, answers=answers, confusions=confusions).collect()
+    most = {"max_workers": values.pop("max_workers")}
+    busiest = run_sql("quality_busiest_workers", most, confusions=confusions)
+    return run_sql("quality_pair_kappa", values, answers=answers, busiest=busiest).collect()
 
 
 def cohen_kappa(one: pd.Series, other: pd.Series) -> float:

@@ -15,6 +15,7 @@ from crowdfm_core.methods.majority_vote import majority_vote
 from crowdfm_core.simulation import RichCrowds, RichDraw, SimulatedCrowd
 from crowdfm_core.simulation.spammers import WorkerKind
 from crowdfm_core.simulation_checks.world_results import answers_of
+from jobs.steps.annotations import arrange_by_task
 from jobs.steps.quality import count_confusions, measure_workers
 from tests.core.rich_crowds import draw, only, size
 
@@ -65,7 +66,7 @@ def found(spark: SparkSession) -> dict[str, tuple[RichDraw, Any]]:
     drawn = {project: draw(generator, seed=3) for project, generator in CROWDS.items()}
     frame = pd.concat([judged_answers(project, one.crowd) for project, one in drawn.items()])
     answers = spark.createDataFrame(frame).withColumn("true_label", F.lit(None).cast("string"))
-    answers = answers.persist()
+    answers = arrange_by_task(answers).persist()
     annotations = answers.withColumn("annotated_at", F.lit(None).cast("timestamp"))
     confusions = count_confusions(answers).persist()
     workers = measure_workers(annotations, answers, confusions, reference="majority_vote")

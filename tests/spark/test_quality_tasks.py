@@ -7,6 +7,7 @@ import math
 import pytest
 from chispa import assert_approx_df_equality, assert_df_equality
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from jobs.sql import run_sql
@@ -32,6 +33,11 @@ CONFUSIONS = (
 )
 
 
+def with_hash(frame: DataFrame) -> DataFrame:
+    """The frame as it is arranged by task."""
+    return frame.withColumn("task_hash", F.xxhash64("project_id", "task_id"))
+
+
 def as_nullable(frame: DataFrame) -> StructType:
     """The frame's schema for expected rows, in which anything may be null."""
     return StructType([StructField(field.name, field.dataType) for field in frame.schema])
@@ -50,7 +56,8 @@ def test_votes_are_counted_per_task_and_project(spark: SparkSession) -> None:
         ("p", "t", "3", "b"),
         ("q", "t", "1", "c"),  # the same task_id in another project
     ]
-    votes = run_sql("quality_votes", annotations=spark.createDataFrame(answers, ANSWERS))
+    annotations = with_hash(spark.createDataFrame(answers, ANSWERS))
+    votes = run_sql("quality_votes", annotations=annotations).drop("task_hash")
     same(votes, ("p", "t", 3, [("a", 1), ("b", 2)]), ("q", "t", 1, [("c", 1)]))
     patterns = run_sql(
         "quality_vote_patterns",
@@ -76,10 +83,10 @@ def test_tasks_compare_the_reference_with_the_other_methods(spark: SparkSession)
     tasks = run_sql(
         "quality_tasks",
         {"reference": "m"},
-        votes=spark.createDataFrame(votes, VOTES),
+        votes=with_hash(spark.createDataFrame(votes, VOTES)),
         labels=spark.createDataFrame(labels, LABELS),
         gold=spark.createDataFrame([("p", "split", "c"), ("p", "none", "c")], GOLD),
-    ).drop("num_annotations", "votes", "project_id")
+    ).drop("task_hash", "num_annotations", "votes", "project_id")
     expected = spark.createDataFrame(
         [
             ("agreed", "a", 0.9, 0.3, None, 2, 0, [], 0.8),
@@ -130,11 +137,10 @@ def test_answers_meet_their_task_and_are_counted_per_worker(spark: SparkSession)
         f"{VOTES}, label string, true_label string",
     )
     rows = [("p", "t", "1", "b"), ("p", "t", "2", "a"), ("p", "t", "3", "b"), ("p", "u", "1", "a")]
-    answers = run_sql(
-        "quality_answers", annotations=spark.createDataFrame(rows, ANSWERS), tasks=tasks
-    )
+    annotations = with_hash(spark.createDataFrame(rows, ANSWERS))
+    answers = run_sql("quality_answers", annotations=annotations, tasks=with_hash(tasks))
     same(
-        answers,
+        answers.drop("task_hash"),
         ("p", "t", "1", "b", "b", "a", 3, 2),
         ("p", "t", "2", "a", "b", "a", 3, 1),
         ("p", "t", "3", "b", "b", "a", 3, 2),
@@ -142,7 +148,7 @@ def test_answers_meet_their_task_and_are_counted_per_worker(spark: SparkSession)
     )
     confusions = run_sql("quality_confusions", {"unit": 720, "max_alike": 5}, answers=answers)
     same(
-        confusions,
+        confusions.drop("worker_hash"),
         ("p", "1", "b", "b", 1, 1, 360, 0, 1, 0),  # one of two others gave the same answer
         ("p", "1", None, "a", 1, 0, 0, 0, 0, 0),
         ("p", "2", "b", "a", 1, 1, 0, 1, 1, 1),  # an error by the label, right by the truth
@@ -163,10 +169,12 @@ def test_shared_errors_find_who_makes_the_same_mistakes(spark: SparkSession) -> 
         *answers("t3", "a", "a", "a", "a"),  # right answers say nothing
         *answers("t4", "b", "b", "b", "b"),  # what all choose says nothing either
     ]
+    judged = with_hash(spark.createDataFrame(rows, JUDGED_ANSWERS))
     found = run_sql(
         "quality_shared_errors",
         {"max_alike": 3, "fewest": 2, "unit": 9000},
-        answers=spark.createDataFrame(rows, JUDGED_ANSWERS),
+        answers=judged,
+        most_alike=run_sql("quality_most_alike", {"max_alike": 3}, answers=judged),
     )
     # Of the other three workers one gave the same answer to t1, and two to t2.
     common = (2, 3000 + 6000, 2000 + 2000)
@@ -199,7 +207,9 @@ def workers(spark: SparkSession, *cells: tuple[object, ...]) -> dict[str, Row]:
     found = run_sql(
         "quality_workers",
         {"reference": "m", "unit": 720, "prior": 10, "few": 10, "max_cells": 2},
-        confusions=spark.createDataFrame(list(cells), CONFUSIONS),
+        confusions=spark.createDataFrame(list(cells), CONFUSIONS).withColumn(
+            "worker_hash", F.xxhash64("project_id", "worker_id")
+        ),
         shared_errors=spark.createDataFrame(
             [
                 ("p", "copy", "x", 6, 8, 720, 720),  # 6 where 1 is expected, with a deviation of 1

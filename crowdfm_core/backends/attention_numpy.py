@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.backends.attention_kernels import sum_annotations, update_centres
-from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.backends.layouts import wide, wide_norm
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models.attention import AttentionModel, Partials
@@ -20,11 +19,6 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 class CompiledAttentionModel(AttentionModel):
     """`AttentionModel` over `NumpyOps`, without arrays of tasks x heads x width."""
-
-    @one_blas_thread()
-    def encode(self, graph: AnnotationGraph, options: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """See `AttentionModel.encode`."""
-        return super().encode(graph, options)
 
     def worker_partials(
         self,

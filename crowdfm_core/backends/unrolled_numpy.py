@@ -8,15 +8,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.backends.layouts import wide, wide_norm
 from crowdfm_core.backends.row_kernels import update_rows
 from crowdfm_core.backends.task_steps import GATHERED
 from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
-from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import IntArray
 from crowdfm_core.models.answer_statistics import crowd_accuracy
-from crowdfm_core.models.unrolled import UnrolledModel, UnrolledOutputs
+from crowdfm_core.models.unrolled import UnrolledModel
 from crowdfm_core.models.unrolled_sizes import BatchSizes
 from crowdfm_core.models.unrolled_states import Learned, Pooled, TaskStates
 
@@ -29,11 +27,6 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 class CompiledUnrolledModel(UnrolledModel):
     """`UnrolledModel` over `NumpyOps`, the steps of every layer written as loops."""
-
-    @one_blas_thread()
-    def run(self, layout: CandidateGraph) -> UnrolledOutputs:
-        """See `UnrolledModel.run`."""
-        return super().run(layout)
 
     def learn(self, layer: int, sizes: BatchSizes, tasks: TaskStates) -> Learned:
         """See `UnrolledModel.learn`."""

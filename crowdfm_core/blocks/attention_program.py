@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.blocks.block_graph import block_graph
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep, bodies
@@ -109,7 +108,6 @@ class AttentionProgram:
         self.num_draws = num_draws
         self.max_probabilities = max_probabilities
 
-    @one_blas_thread()
     def start(
         self,
         part: Part,
@@ -131,7 +129,6 @@ class AttentionProgram:
         state, sent = self._update_block(0, state, [workers] * self.num_draws)
         return state, [*names, *sent]
 
-    @one_blas_thread()
     def run(
         self,
         step: Superstep,
@@ -152,12 +149,10 @@ class AttentionProgram:
             return self._update_block(step.layer, state, workers)
         return self._update_shard(step.layer, state or self._new_shard(part, cut, inbox), inbox)
 
-    @one_blas_thread()
     def finish_block(self, state: Any, inbox: Sequence[Message]) -> ScoredBlock:
         """See `BlockProgram`."""
         return score_block(state.labelled, state.graph)
 
-    @one_blas_thread()
     def finish_shard(self, state: Any, inbox: Sequence[Message]) -> tuple[list[str], ScoredWorkers]:
         """See `BlockProgram`."""
         ability = [read_out(self.weights.heads, "ability", workers) for workers in state.workers]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from crowdfm_core.backends.blas_threads import one_blas_thread
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
 from crowdfm_core.blocks.results import ScoredBlock, score_block
@@ -51,7 +50,6 @@ class UnrolledProgram:
         self.heads = weights.heads
         self.max_probabilities = max_probabilities
 
-    @one_blas_thread()
     def start(
         self,
         part: Part,
@@ -64,7 +62,6 @@ class UnrolledProgram:
         """See `BlockProgram`."""
         return start_block(self.model, part, cut, batch, worker_ids, max_bytes=max_bytes)
 
-    @one_blas_thread()
     def run(
         self, step: Superstep, part: Part, cut: Cut, state: _State | None, inbox: Sequence[Message]
     ) -> tuple[_State, list[Message]]:
@@ -82,13 +79,11 @@ class UnrolledProgram:
             self.model, self.heads, state, inbox, max_probabilities=self.max_probabilities
         )
 
-    @one_blas_thread()
     def finish_block(self, state: Any, inbox: Sequence[Message]) -> ScoredBlock:
         """See `BlockProgram`."""
         labelled = finish_block(self.model, self.heads, state, inbox)
         return score_block(labelled, state.layout.graph)
 
-    @one_blas_thread()
     def finish_shard(self, state: Any, inbox: Sequence[Message]) -> tuple[list[str], ScoredWorkers]:
         """See `BlockProgram`."""
         return state.worker_ids, finish_shard(self.model, self.heads, state, inbox)

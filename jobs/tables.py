@@ -97,12 +97,12 @@ class Tables:
         """
         spec = TABLES[table]
         rows = rows.select(*spec.column_names)
-        version = self._newest(table)
+        version, is_new = self._newest(table)
         present = self._at(table, version)
         if not spec.key:
             rows.writeTo(self.name(table)).overwrite(F.lit(True))
             version = self._own_version(table, version)
-        elif present.isEmpty():  # a first load needs no comparison
+        elif is_new or present.isEmpty():  # a first load needs no comparison
             # Of two that append to the same version, Delta takes only one with the same mark.
             mark = {"txnAppId": f"crowdfm first load after {version}", "txnVersion": "1"}
             rows.writeTo(self.name(table)).options(**mark).append()
@@ -145,11 +145,12 @@ class Tables:
     def _at(self, table: str, version: int) -> DataFrame:
         return self._spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")
 
-    def _newest(self, table: str) -> int:
-        newest = self._delta(table).history(1).select("version").first()
+    def _newest(self, table: str) -> tuple[int, bool]:
+        """The newest version, and whether the table was only just created."""
+        newest = self._delta(table).history(1).select("version", "operation").first()
         if newest is None:
             raise InputError(f"output {self.name(table)}: has no history; is it a Delta table?")
-        return int(newest["version"])
+        return int(newest["version"]), newest["operation"] == "CREATE TABLE"
 
     def _own_version(self, table: str, before: int) -> int:
         """Version that holds this run's rows, if others changed none since `before`.

@@ -51,6 +51,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.sql.warehouse.dir": warehouse,
         "spark.sql.shuffle.partitions": "3",
         "spark.driver.memory": "3g",  # one driver plans the queries of all tests
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",  # others have threads of their own
     }
     session = make_session(SparkConfig(master="local[2]", app_name="crowdfm-tests", conf=conf))
     yield session

@@ -47,7 +47,9 @@ class TaskTotals:
 def _read_events(folder: Path) -> list[dict[str, Any]]:
     files = sorted(folder.rglob("events_*"))
     assert files, f"no event log under {folder}"
-    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    lines = (line for path in files for line in path.read_text().splitlines(keepends=True))
+    # An application that still runs may be in the middle of its last line.
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def read_stages(folder: Path) -> list[Stage]:

@@ -27,7 +27,6 @@ from jobs.spark_errors import reason_of
 from jobs.steps.annotations import (
     KEY,
     accepted,
-    arrange_by_task,
     conflicting,
     reject_reasons,
     resolve_duplicates,
@@ -236,8 +235,7 @@ class _Run:
 
     def _components(self, annotations: DataFrame) -> tuple[DataFrame, DataFrame]:
         workers = find_components(annotations).persist()
-        placed = arrange_by_task(add_components(annotations, workers))
-        placed = placed.persist(StorageLevel.DISK_ONLY)
+        placed = add_components(annotations, workers).persist(StorageLevel.DISK_ONLY)
         components = component_sizes(placed, workers).persist()
         self.persisted += [workers, placed, components]
         check_components(annotations, components)

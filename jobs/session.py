@@ -28,8 +28,6 @@ _ALWAYS = {
     "spark.log.level": "WARN",  # spark-submit would drown the run's own lines
     # Joins whose parts are small keep one side in memory, instead of sorting both by text.
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
-    # Annotations that are placed by task need not move to be joined by task and worker.
-    "spark.sql.requireAllClusterKeysForCoPartition": "false",
     # Lists per task are made without sorting by text first, as Spark does from 128 tasks on.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
     "spark.python.worker.reuse": "true",  # the frozen model is loaded once per Python worker

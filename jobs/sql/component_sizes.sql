@@ -1,6 +1,6 @@
--- Grain: project_id, component_id. {annotations} carries component_id; {workers}: one row per worker of
--- a project, with component_id. num_split_tasks: tasks that other components have, too, which must not
--- be. Components are compared by a hash, as groups of numbers take less than groups of text.
+-- Grain: project_id, component_id. {annotations} carries component_id and task_hash; {workers}: one row
+-- per worker of a project, with component_id. num_split_tasks: tasks that other components have, too,
+-- which must not be. Components are compared by a hash, as groups of numbers take less than of text.
 WITH tasks AS (
   SELECT
     project_id,
@@ -10,6 +10,7 @@ WITH tasks AS (
     count(*) AS num_annotations
   FROM {annotations}
   GROUP BY
+    task_hash,
     project_id,
     task_id
 ),

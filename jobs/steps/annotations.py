@@ -113,12 +113,12 @@ def resolve_duplicates(valid: DataFrame, rule: Literal["latest", "first", "rejec
 def arrange_by_task(annotations: DataFrame) -> DataFrame:
     """Add task_hash (bigint) and put each task's rows side by side in one partition; same grain.
 
-    Where the result is persisted, what counts or joins by project_id and task_id moves nothing, and
-    by task_hash before them sorts nothing: it is a hash of both, as ids are slow to compare.
+    Where the result is persisted, what counts or joins by (task_hash, project_id, task_id) neither
+    moves nor sorts it. The first is a hash of the others, as ids are slow to compare.
     """
-    key = ("project_id", "task_id")
-    hashed = annotations.withColumn("task_hash", F.xxhash64(*key))
-    return hashed.repartition(*key).sortWithinPartitions("task_hash", *key)
+    hashed = annotations.withColumn("task_hash", F.xxhash64("project_id", "task_id"))
+    key = ("task_hash", "project_id", "task_id")
+    return hashed.repartition(*key).sortWithinPartitions(*key)
 
 
 def _time(name: str) -> Column:

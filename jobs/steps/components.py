@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from crowdfm_core.errors import ScoringError
 from jobs.sql import run_sql
+from jobs.steps.annotations import arrange_by_task
 from jobs.steps.joins import small
 from udfs.connect_components import LINK_SCHEMA, connect_chunks
 
@@ -47,18 +48,19 @@ def _links(edges: DataFrame, *unsplit: str) -> DataFrame:
 
 
 def add_components(annotations: DataFrame, worker_components: DataFrame) -> DataFrame:
-    """Add component_id to every annotation; grain: project_id, task_id, worker_id.
+    """Add component_id and task_hash to every annotation; grain: project_id, task_id, worker_id.
 
-    worker_components: of find_components, best persisted, as they are counted first.
+    worker_components: of find_components, best persisted, as they are counted first. The result is
+    arranged by task, and best persisted too.
     """
     workers = small(worker_components, worker_components.count())
-    return annotations.join(workers, ["project_id", "worker_id"])
+    return arrange_by_task(annotations.join(workers, ["project_id", "worker_id"]))
 
 
 def component_sizes(annotations: DataFrame, worker_components: DataFrame) -> DataFrame:
     """Return the components table, and num_split_tasks; grain: project_id, component_id.
 
-    annotations: with component_id; worker_components: of find_components.
+    annotations: of add_components; worker_components: of find_components.
     """
     return run_sql("component_sizes", annotations=annotations, workers=worker_components)
 

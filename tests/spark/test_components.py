@@ -14,6 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from crowdfm_core.errors import ScoringError
+from jobs.steps.annotations import arrange_by_task
 from jobs.steps.components import (
     add_components,
     check_components,
@@ -92,7 +93,7 @@ def test_random_graphs_equal_scipy(spark: SparkSession, seed: int) -> None:
 
 def test_task_in_two_components_is_noticed(spark: SparkSession) -> None:
     rows = [("p", "t", "w1", "a", "c1"), ("p", "t", "w2", "a", "c2")]
-    annotations = spark.createDataFrame(rows, SCHEMA + ", component_id string")
+    annotations = arrange_by_task(spark.createDataFrame(rows, SCHEMA + ", component_id string"))
     workers = annotations.select("project_id", "worker_id", "component_id")
     with pytest.raises(ScoringError, match=r"no task in two, got 2 .* and 1 tasks in two"):
         check_components(annotations, component_sizes(annotations, workers))
@@ -100,7 +101,7 @@ def test_task_in_two_components_is_noticed(spark: SparkSession) -> None:
 
 def test_annotation_without_a_component_is_noticed(spark: SparkSession) -> None:
     rows = [("p", "t", "w1", "a", "c1"), ("p", "t", "w2", "a", "c1")]
-    annotations = spark.createDataFrame(rows, SCHEMA + ", component_id string")
+    annotations = arrange_by_task(spark.createDataFrame(rows, SCHEMA + ", component_id string"))
     placed = annotations.where("worker_id = 'w1'")
     with pytest.raises(ScoringError, match=r"each of 2 annotations .* got 1 annotations"):
         check_components(annotations, component_sizes(placed, placed))

@@ -107,8 +107,8 @@ def count_confusions(answers: DataFrame) -> DataFrame:
     """
     values = {"unit": _UNIT, "max_alike": _MAX_ALIKE}
     cells = run_sql("quality_confusions", values, answers=answers)
-    key = ("project_id", "worker_id")
-    return cells.repartition(*key).sortWithinPartitions("worker_hash", *key, "label")
+    key = ("worker_hash", "project_id", "worker_id")
+    return cells.repartition(*key).sortWithinPartitions(*key, "label")
 
 
 def measure_workers(

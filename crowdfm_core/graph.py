@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from crowdfm_core.errors import ScoringError
 
-__all__ = ["AnnotationGraph", "IntArray", "Side"]
+__all__ = ["AnnotationGraph", "IntArray", "Side", "even_chunks"]
 
 IntArray = npt.NDArray[np.int32]
 
@@ -141,13 +141,17 @@ class _Pairs(NamedTuple):
     of_answer: IntArray  # [E] pair of each annotation, in the order that they were found in
 
 
+def even_chunks(start: IntArray) -> IntArray:
+    """Return the bounds [C + 1] of ranges of nodes, more than there are threads, with about equal
+    numbers of what each node has from start [N + 1] on."""
+    chunk_start = np.searchsorted(start, np.linspace(0, start[-1], _CHUNKS + 1)).astype(np.int32)
+    chunk_start[0], chunk_start[-1] = 0, len(start) - 1
+    return np.unique(chunk_start)
+
+
 def _side(
     pairs: _Pairs, neighbour: IntArray, neighbour_pair: IntArray, other_entry: IntArray
 ) -> Side:
-    entries_before = pairs.entry_start[pairs.pair_start]
-    marks = np.linspace(0, len(neighbour), _CHUNKS + 1)
-    chunk_start = np.searchsorted(entries_before, marks).astype(np.int32)
-    chunk_start[0], chunk_start[-1] = 0, len(entries_before) - 1
     return Side(
         pair_start=pairs.pair_start,
         pair_centre=pairs.pair_centre,
@@ -156,7 +160,7 @@ def _side(
         neighbour=neighbour,
         neighbour_pair=neighbour_pair,
         other_entry=other_entry,
-        chunk_start=np.unique(chunk_start).astype(np.int32),
+        chunk_start=even_chunks(pairs.entry_start[pairs.pair_start]),
     )
 
 

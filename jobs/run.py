@@ -24,13 +24,7 @@ from jobs.run_row import run_row
 from jobs.schemas import GOLD_TABLES, QUALITY_TABLES, TABLES
 from jobs.session import make_session, scoring_profile
 from jobs.spark_errors import reason_of
-from jobs.steps.annotations import (
-    KEY,
-    accepted,
-    conflicting,
-    reject_reasons,
-    resolve_duplicates,
-)
+from jobs.steps.annotations import KEY, accepted, conflicting, reject_reasons, resolve_duplicates
 from jobs.steps.components import (
     add_components,
     check_components,

@@ -12,15 +12,13 @@ from crowdfm_core.backends.layouts import wide, wide_norm
 from crowdfm_core.backends.row_kernels import update_rows
 from crowdfm_core.backends.task_steps import GATHERED
 from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
-from crowdfm_core.graph import IntArray
+from crowdfm_core.graph import even_chunks
 from crowdfm_core.models.answer_statistics import crowd_accuracy
 from crowdfm_core.models.unrolled import UnrolledModel
 from crowdfm_core.models.unrolled_sizes import BatchSizes
 from crowdfm_core.models.unrolled_states import Learned, Pooled, TaskStates
 
 __all__ = ["CompiledUnrolledModel"]
-
-_CHUNKS = 64
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -94,7 +92,7 @@ class CompiledUnrolledModel(UnrolledModel):
         worker_start = layout.row_start[workers.pair_start]
         states, messages = update_rows(
             worker_start,
-            _even_chunks(worker_start),
+            even_chunks(worker_start),  # a shard's graph has none of its own
             layout.row_truth,
             layout.row_pooled,
             wide(rows),
@@ -176,15 +174,6 @@ class CompiledUnrolledModel(UnrolledModel):
     def _wide_norm(self, name: str, layer: int) -> FloatArray:
         shift = self._of_layer(f"{name}.norm.shift", layer)
         return wide_norm(self._of_layer(f"{name}.norm.scale", layer), shift)
-
-
-def _even_chunks(start: IntArray) -> IntArray:
-    """Ranges of workers with about equal numbers of rows, more than there are threads, from the
-    first row of each [W + 1]; a shard's graph has none of its own."""
-    marks = np.linspace(0, start[-1], _CHUNKS + 1)
-    chunks = np.searchsorted(start, marks).astype(np.int32)
-    chunks[0], chunks[-1] = 0, len(start) - 1
-    return np.unique(chunks)
 
 
 def _fill_inputs(weight: FloatArray, width: int, blocks: int) -> FloatArray:

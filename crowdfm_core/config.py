@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from crowdfm_core.errors import ConfigError
-from crowdfm_core.methods.registry import CROWDFM, METHODS, takes_gold
+from crowdfm_core.methods.registry import CROWDFM, METHODS
 from crowdfm_core.typed_mapping import build, plain_values
 
 __all__ = [
@@ -38,12 +38,14 @@ _METHODS = (CROWDFM.name, *METHODS)
 # Methods that Spark SQL can run as well (jobs/steps/methods_sql.py).
 _IN_SQL = (
     "dawid_skene",
+    "gold_majority_vote",
     "iwmv",
     "naive_soft",
     "one_coin_dawid_skene",
     "pm",
     "twothird",
     "wawa",
+    "weighted_dawid_skene",
     "zero_based_skill",
 )
 
@@ -244,14 +246,6 @@ class JobConfig:
         unknown = [method for method in self.engines if method not in _IN_SQL]
         if unknown:
             problem = f"engines: expected some of {', '.join(_IN_SQL)}, got {', '.join(unknown)}"
-            raise ConfigError([problem], where="configuration")
-        pin = self.gold is not None and self.gold.pin_posteriors
-        in_sql = [method for method, engine in self.engines.items() if engine == "sql"]
-        if told := [method for method in in_sql if takes_gold(method, pin_posteriors=pin)]:
-            problem = (
-                f"engines: expected arrays for {', '.join(told)} with gold.pin_posteriors, got "
-                "sql, which takes no gold; set gold.pin_posteriors to false, or use arrays"
-            )
             raise ConfigError([problem], where="configuration")
 
     def to_mapping(self) -> dict[str, Any]:

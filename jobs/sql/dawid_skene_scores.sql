@@ -6,6 +6,7 @@ WITH sums AS (
     answers.project_key,
     answers.task_key,
     rates.true_option,
+    any_value(answers.known_option) AS known_option,
     sum(rates.log_rate_units) AS units
   FROM {answers} AS answers
   JOIN {rates} AS rates
@@ -19,6 +20,7 @@ WITH sums AS (
 SELECT
   sums.project_key,
   sums.task_key,
+  any_value(sums.known_option) AS known_option,
   transform(
     array_sort(
       collect_list(

@@ -7,6 +7,7 @@ WITH sums AS (
     answers.project_key,
     answers.task_key,
     answers.option_index,
+    any_value(answers.known_option) AS known_option,
     sum(coins.log_odds_units) AS units
   FROM {answers} AS answers
   JOIN {coins} AS coins
@@ -20,6 +21,7 @@ tasks AS (
   SELECT
     project_key,
     task_key,
+    any_value(known_option) AS known_option,
     map_from_entries(collect_list(struct(option_index, units))) AS units
   FROM sums
   GROUP BY
@@ -29,6 +31,7 @@ tasks AS (
 SELECT
   tasks.project_key,
   tasks.task_key,
+  tasks.known_option,
   transform(
     fits.prior,
     (share, o) -> ln(share) + coalesce(try_element_at(tasks.units, o), 0) / CAST({unit} AS DOUBLE)

@@ -1,4 +1,4 @@
--- Grain: task_key. {weights}: worker_key, weight; answers of workers who are not in it do not count.
+-- Grain: task_key. {answers}: one row per annotation that counts, with its weight.
 -- shares: option -> share of the task's weighted votes, or of its plain ones where all weights are 0.
 -- winners: the options with the most votes, ascending; all of the project's where no vote counts.
 -- A negative weight counts, as a positive one, for every option but the worker's own. Weights are
@@ -8,12 +8,10 @@ WITH votes AS (
     answers.project_key,
     answers.task_key,
     answers.option_index,
-    sum(CAST(round(weights.weight * {unit}) AS BIGINT)) AS units,
-    sum(CAST(round(least(weights.weight, 0D) * {unit}) AS BIGINT)) AS units_against,
+    sum(CAST(round(answers.weight * {unit}) AS BIGINT)) AS units,
+    sum(CAST(round(least(answers.weight, 0D) * {unit}) AS BIGINT)) AS units_against,
     count(*) AS num_votes
   FROM {answers} AS answers
-  JOIN {weights} AS weights
-    ON answers.worker_key = weights.worker_key
   GROUP BY
     answers.project_key,
     answers.task_key,

@@ -10,7 +10,14 @@ from crowdfm_core.methods.registry import takes_gold
 from jobs.steps.annotations import add_reasons
 from udfs.aggregate_projects import KNOWN_OPTION
 
-__all__ = ["GOLD_SCHEMA", "add_known_options", "gold_labels", "methods_with_gold", "rejected_gold"]
+__all__ = [
+    "GOLD_SCHEMA",
+    "add_known_options",
+    "gold_labels",
+    "known_options",
+    "methods_with_gold",
+    "rejected_gold",
+]
 
 _KEY = ("project_id", "task_id")
 
@@ -50,10 +57,15 @@ def add_known_options(annotations: DataFrame, options: DataFrame, gold: DataFram
     options: from index_options; gold: from gold_labels. It is null where methods are not given the
     truth, and where nobody in the project answered it, so that it is none of the options.
     """
+    return annotations.join(known_options(options, gold), list(_KEY), "left")
+
+
+def known_options(options: DataFrame, gold: DataFrame) -> DataFrame:
+    """Return the option_index of the truths that methods are given, as KNOWN_OPTION; grain:
+    project_id, task_id. options, gold: as for add_known_options."""
     truths = gold.where("is_given").withColumnRenamed("true_label", "label")
     known = truths.join(options, ["project_id", "label"])
-    known = known.select(*_KEY, F.col("option_index").alias(KNOWN_OPTION))
-    return annotations.join(known, list(_KEY), "left")
+    return known.select(*_KEY, F.col("option_index").alias(KNOWN_OPTION))
 
 
 def rejected_gold(raw: DataFrame) -> DataFrame:

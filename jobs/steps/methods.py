@@ -89,14 +89,14 @@ class Methods:
     def _sql(self, method: str) -> Aggregated:
         return aggregate_in_sql(
             method,
-            self._encoded,
+            self._encoded if method in self.with_gold else self._encoded.without_gold(),
             max_probabilities=self.config.output.max_probabilities,
             say=lambda line: self.say(f"{method}: {line}"),
         )
 
     @cached_property
     def _encoded(self) -> EncodedAnswers:
-        return encode_answers(self.annotations)
+        return encode_answers(self.annotations, self.gold)
 
     def _arrays(self, method: str) -> Aggregated:
         scores = self._whole_projects.mapInArrow(
@@ -128,14 +128,15 @@ class Methods:
             key=("project_id",),
         ).persist()
         options = index_options(self.annotations).persist()
-        if self.with_gold:
+        in_sql = [method for method, engine in self.config.engines.items() if engine == "sql"]
+        on_arrays = set(self.config.methods) - {*WITHOUT_FITS, *in_sql}
+        if on_arrays & set(self.with_gold):
             annotations = add_known_options(self.annotations, options, self.gold)
             arranged = arrange_batches(annotations, options, batches, also=(KNOWN_OPTION,))
         else:
             arranged = arrange_batches(self.annotations, options, batches)
         self.persisted += [batches, options]
-        in_sql = [method for method, engine in self.config.engines.items() if engine == "sql"]
-        if len(set(self.config.methods) - {*WITHOUT_FITS, *in_sql}) > 1:
+        if len(on_arrays) > 1:
             # The next method is spared the joins and the shuffle.
             arranged = arranged.persist(StorageLevel.DISK_ONLY)
             self.persisted.append(arranged)

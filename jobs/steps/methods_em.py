@@ -7,7 +7,7 @@ and takes no part in later iterations.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -17,9 +17,9 @@ from jobs.sql import run_sql
 from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
 from jobs.steps.methods_encoded import UNIT, EncodedAnswers
-from jobs.steps.methods_votes import TIE, Say, SqlResult
+from jobs.steps.methods_votes import TIE, Say, SqlResult, vote
 
-__all__ = ["dawid_skene", "one_coin_dawid_skene"]
+__all__ = ["dawid_skene", "one_coin_dawid_skene", "weighted_dawid_skene"]
 
 # Below this an expected count or a probability is 0 for the logarithms.
 _SMALLEST = 1e-10
@@ -64,6 +64,19 @@ def dawid_skene(
         return run_sql("dawid_skene_workers", values, rates=rates, fits=fits)
 
     return _fit(_Model(parameters, scores, workers), encoded, say, max_iterations, tolerance)
+
+
+def weighted_dawid_skene(
+    encoded: EncodedAnswers, say: Say, *, max_iterations: int = 100, tolerance: float = 1e-5
+) -> SqlResult:
+    """Votes weighted by the probability, in Dawid and Skene's model, of naming that option."""
+    fit = dawid_skene(encoded, say, max_iterations=max_iterations, tolerance=tolerance)
+    key = ("worker_key", "option_index")
+    weights = cut_lineage(
+        fit.scores.select("worker_key", F.explode("rates").alias("option_index", "weight"))
+    )
+    votes = vote(encoded, weights, by=key, num_weights=weights.count())
+    return replace(fit, shares=votes.withColumn("abstains", F.lit(False)))
 
 
 def one_coin_dawid_skene(
@@ -123,11 +136,10 @@ def _fit(
         )
         moved = cut_lineage(model.parameters(posteriors))
         moved_fits = cut_lineage(_maximise(fits, posteriors, moved, tolerance))
-        counts = {row[0]: row[1] for row in moved_fits.groupBy("converged").count().collect()}
-        left = int(counts.get(False, 0))
-        say(f"iteration {iteration}: {left} projects go on")
+        took_part, left, bound = _progress(moved_fits)
+        say(f"iteration {iteration}: bound {bound:.6f} per annotation, {left} projects go on")
         is_last = iteration == max_iterations or left == 0
-        if is_last or True in counts:
+        if is_last or left < took_part:
             done = small(moved_fits if is_last else moved_fits.where("converged"), num_projects)
             ended.append(_Ended.of(model, done, parameters, fits, moved))
         if is_last:
@@ -189,8 +201,12 @@ class _Ended:
 
 
 def _vote_shares(encoded: EncodedAnswers) -> DataFrame:
-    """Share of the task's votes per option, array by option_index; grain: task_key."""
-    share = "coalesce(try_element_at(votes, o), 0) / tasks.num_annotations"
+    """Share of the task's votes per option, array by option_index, or what is known of it; grain:
+    task_key."""
+    share = (
+        "CASE WHEN known_option IS NULL THEN coalesce(try_element_at(votes, o), 0) / "
+        "tasks.num_annotations WHEN o = known_option THEN 1D ELSE 0D END"
+    )
     projects = encoded.projects.select("project_key", "num_options")
     return (
         encoded.tasks.alias("tasks")
@@ -219,6 +235,16 @@ def _maximise(
         parts=parameters.select("project_key", "expectation"),
         fits=fits,
     )
+
+
+def _progress(fits: DataFrame) -> tuple[int, int, float]:
+    """Projects, those of them that go on, and the mean lower bound per annotation."""
+    bounds = F.sum(F.col("bound") * F.col("num_annotations"))
+    row = fits.agg(
+        F.count("*"), F.count_if(~F.col("converged")), bounds / F.sum("num_annotations")
+    ).first()
+    assert row is not None  # an aggregate of all rows has one
+    return int(row[0]), int(row[1]), float(row[2])
 
 
 def _of(projects: DataFrame, frame: DataFrame) -> DataFrame:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
+from jobs.steps.gold import known_options
 from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
 from jobs.steps.options import index_options
+from udfs.aggregate_projects import KNOWN_OPTION
 
 __all__ = ["UNIT", "EncodedAnswers", "encode_answers"]
 
@@ -23,11 +25,14 @@ UNIT = 1_441_440_000_000
 class EncodedAnswers:
     """One lake in keys (bigint, in no meaningful order) and option_index (int).
 
-    answers: project_key, task_key, worker_key, option_index; a task's rows in one partition.
-    tasks: project_key, task_key, project_id, task_id, component_id, num_annotations, votes (map).
+    answers: project_key, task_key, worker_key, option_index, known_option; a task's rows in one
+    partition.
+    tasks: project_key, task_key, project_id, task_id, component_id, num_annotations, known_option,
+    votes (map).
     workers: project_key, worker_key, project_id, worker_id, component_id, num_annotations.
     projects: project_key, project_id, num_options, num_tasks, num_annotations.
     options: project_key, option_index, label.
+    known_option: the option_index of the task's truth, null where it is not told.
     num_workers, num_projects: rows of these frames.
     """
 
@@ -39,9 +44,19 @@ class EncodedAnswers:
     num_workers: int
     num_projects: int
 
+    def without_gold(self) -> EncodedAnswers:
+        """The same answers, to methods that are told no truth."""
+        unknown = F.lit(None).cast("int")
+        return replace(
+            self,
+            answers=self.answers.withColumn(KNOWN_OPTION, unknown),
+            tasks=self.tasks.withColumn(KNOWN_OPTION, unknown),
+        )
 
-def encode_answers(annotations: DataFrame) -> EncodedAnswers:
-    """Encode annotations (project_id, task_id, worker_id, label, component_id)."""
+
+def encode_answers(annotations: DataFrame, gold: DataFrame) -> EncodedAnswers:
+    """Encode annotations (project_id, task_id, worker_id, label, component_id), and the truth of
+    gold_labels that methods are given."""
     by_label = cut_lineage(index_options(annotations))
     workers = _numbered(
         annotations.groupBy("project_id", "worker_id", "component_id").agg(
@@ -52,9 +67,9 @@ def encode_answers(annotations: DataFrame) -> EncodedAnswers:
         "worker_id",
     )
     task_ids = _numbered(
-        annotations.groupBy("project_id", "task_id", "component_id").agg(
-            F.count("*").alias("num_annotations")
-        ),
+        annotations.groupBy("project_id", "task_id", "component_id")
+        .agg(F.count("*").alias("num_annotations"))
+        .join(known_options(by_label, gold), ["project_id", "task_id"], "left"),
         "task_key",
         "project_id",
         "task_id",
@@ -72,8 +87,11 @@ def encode_answers(annotations: DataFrame) -> EncodedAnswers:
         annotations.select("project_id", "task_id", "worker_id", "label")
         .join(options, ["project_id", "label"])
         .join(workers.select("project_id", "worker_id", "worker_key"), ["project_id", "worker_id"])
-        .join(task_ids.select("project_id", "task_id", "task_key"), ["project_id", "task_id"])
-        .select("project_key", "task_key", "worker_key", "option_index")
+        .join(
+            task_ids.select("project_id", "task_id", "task_key", KNOWN_OPTION),
+            ["project_id", "task_id"],
+        )
+        .select("project_key", "task_key", "worker_key", "option_index", KNOWN_OPTION)
         .repartition(partitions, "task_key")
         .sortWithinPartitions("task_key", "worker_key"),
         keep_layout=True,

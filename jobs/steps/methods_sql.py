@@ -1,8 +1,8 @@
 """Classical methods as Spark SQL over all projects at once, by name, in the tables' columns.
 
-Arrays are the default engine: one million annotations of 20 projects took, in seconds of one core,
-10 for Dawid and Skene's model until it converged (after 22 to arrange the annotations, once for all
-methods), against 21 to encode them and then 12 an iteration in SQL; 4 against 19 for wawa.
+Arrays are the default engine: ten iterations of Dawid and Skene's model over 10 million annotations
+in 2,000 projects took 173 seconds of one core as arrays, most of them to arrange the annotations
+once for all methods, and 3,441 in SQL (`dawid_skene_lake` in tests/bench/baseline.jsonl).
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from collections.abc import Callable
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from crowdfm_core.errors import UndefinedMethodError
 from jobs.sql import run_sql
 from jobs.steps.crowdfm import Aggregated
-from jobs.steps.methods_em import dawid_skene, one_coin_dawid_skene
+from jobs.steps.methods_em import dawid_skene, one_coin_dawid_skene, weighted_dawid_skene
 from jobs.steps.methods_encoded import UNIT, EncodedAnswers
 from jobs.steps.methods_votes import (
     TIE,
     Say,
     SqlResult,
+    gold_majority_vote,
     iwmv,
     naive_soft,
     pm,
@@ -32,12 +34,14 @@ __all__ = ["SQL_METHODS", "aggregate_in_sql"]
 
 SQL_METHODS: dict[str, Callable[[EncodedAnswers, Say], SqlResult]] = {
     "dawid_skene": dawid_skene,
+    "gold_majority_vote": gold_majority_vote,
     "iwmv": iwmv,
     "naive_soft": naive_soft,
     "one_coin_dawid_skene": one_coin_dawid_skene,
     "pm": pm,
     "twothird": twothird,
     "wawa": wawa,
+    "weighted_dawid_skene": weighted_dawid_skene,
     "zero_based_skill": zero_based_skill,
 }
 
@@ -63,14 +67,15 @@ def aggregate_in_sql(
         scores=result.scores,
         workers=encoded.workers,
     )
-    return Aggregated(labels, workers, (results,), _fits(method, encoded, result.fits))
+    return Aggregated(labels, workers, (results,), _fits(method, encoded, result))
 
 
-def _fits(method: str, encoded: EncodedAnswers, fits: DataFrame) -> DataFrame:
-    return encoded.projects.join(fits, "project_key").select(
+def _fits(method: str, encoded: EncodedAnswers, result: SqlResult) -> DataFrame:
+    problem = F.lit(str(UndefinedMethodError(method, result.undefined)))
+    return encoded.projects.join(result.fits, "project_key", "left").select(
         "project_id",
         F.lit(method).alias("method"),
-        F.lit(None).cast("string").alias("problem"),
+        F.when(F.col("iterations").isNull(), problem).alias("problem"),
         "iterations",
         "converged",
     )

@@ -5,8 +5,8 @@ Each takes all annotations and `say`, which gets a line per iteration.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
@@ -20,10 +20,12 @@ from jobs.steps.methods_encoded import UNIT, EncodedAnswers
 __all__ = [
     "TIE",
     "SqlResult",
+    "gold_majority_vote",
     "iwmv",
     "naive_soft",
     "pm",
     "twothird",
+    "vote",
     "wawa",
     "zero_based_skill",
 ]
@@ -41,12 +43,13 @@ class SqlResult:
     """What a method in SQL says, by keys.
 
     shares: project_key, task_key, shares, abstains. scores: worker_key, score. fits: project_key,
-    iterations, converged.
+    iterations, converged. undefined: why projects that are not in `fits` have no result.
     """
 
     shares: DataFrame
     scores: DataFrame
     fits: DataFrame
+    undefined: str = ""
 
 
 def naive_soft(encoded: EncodedAnswers, say: Say) -> SqlResult:
@@ -75,9 +78,17 @@ def wawa(encoded: EncodedAnswers, say: Say) -> SqlResult:
     """Worker agreement with aggregate."""
     skill = F.col("num_wins") / F.col("num_annotations")
     weights = cut_lineage(
-        _wins(encoded, _votes(encoded, _equal(encoded))).select("worker_key", skill.alias("weight"))
+        _wins(encoded, vote(encoded, _equal(encoded))).select("worker_key", skill.alias("weight"))
     )
     return _weighted(encoded, weights, _single_pass(encoded))
+
+
+def gold_majority_vote(encoded: EncodedAnswers, say: Say) -> SqlResult:
+    """Votes weighted by the accuracy on gold tasks."""
+    weights = cut_lineage(run_sql("gold_accuracies", answers=encoded.answers))
+    fits = _single_pass(encoded).join(weights.select("project_key"), "project_key", "left_semi")
+    result = _weighted(encoded, weights, fits)
+    return replace(result, undefined="nobody answered a gold task")
 
 
 def zero_based_skill(
@@ -91,7 +102,7 @@ def zero_based_skill(
         rate *= 0.5 if iteration % _ZBS_HALVED_EVERY == 0 else 1.0
         agreement = F.col("num_wins") / F.col("num_annotations")
         moved = F.col("weight") + rate * (agreement - F.col("weight"))
-        wins = _wins(encoded, _votes(encoded, weights))
+        wins = _wins(encoded, vote(encoded, weights))
         weights = cut_lineage(
             wins.join(weights, "worker_key").select("worker_key", moved.alias("weight"))
         )
@@ -136,12 +147,12 @@ def _alternate(
     takes no part in later iterations.
     """
     sizes = encoded.projects.select("project_key", "num_options")
-    tasks = cut_lineage(_votes(encoded, _equal(encoded)))
+    tasks = cut_lineage(vote(encoded, _equal(encoded)))
     ended: list[DataFrame] = []
     for iteration in range(1, max_iterations + 1):
         wins = _wins(encoded, tasks).join(sizes, "project_key")
         weights = cut_lineage(wins.select("project_key", "worker_key", weight.alias("weight")))
-        voted = cut_lineage(_votes(encoded, weights))
+        voted = cut_lineage(vote(encoded, weights))
         before = tasks.select("task_key", F.col("winners").alias("before"))
         fits = cut_lineage(
             voted.join(before, "task_key")
@@ -166,18 +177,26 @@ def _alternate(
 
 def _weighted(encoded: EncodedAnswers, weights: DataFrame, fits: DataFrame) -> SqlResult:
     """Shares of the weighted votes as probabilities, weights as scores."""
-    shares = _votes(encoded, weights).withColumn("abstains", F.lit(False))
+    shares = vote(encoded, weights).withColumn("abstains", F.lit(False))
     return SqlResult(shares, weights.select("worker_key", F.col("weight").alias("score")), fits)
 
 
-def _votes(encoded: EncodedAnswers, weights: DataFrame) -> DataFrame:
-    return run_sql(
-        "weighted_votes",
-        {"unit": UNIT, "tie": TIE},
-        answers=encoded.answers,
-        weights=small(weights.select("worker_key", "weight"), encoded.num_workers),
-        projects=encoded.projects,
-    )
+def vote(
+    encoded: EncodedAnswers,
+    weights: DataFrame,
+    *,
+    by: Sequence[str] = ("worker_key",),
+    num_weights: int | None = None,
+) -> DataFrame:
+    """Shares of the weighted votes, and who wins by them; grain: task_key.
+
+    weights: a weight by the key `by`, at most num_weights rows (default: one per worker); answers
+    without one do not count.
+    """
+    rows = encoded.num_workers if num_weights is None else num_weights
+    answers = encoded.answers.join(small(weights.select(*by, "weight"), rows), list(by))
+    values = {"unit": UNIT, "tie": TIE}
+    return run_sql("weighted_votes", values, answers=answers, projects=encoded.projects)
 
 
 def _wins(encoded: EncodedAnswers, tasks: DataFrame) -> DataFrame:

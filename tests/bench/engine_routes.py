@@ -67,6 +67,7 @@ def _ten_iterations(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatc
 def _sql(lake: str, out: str, driver_memory: str) -> float:
     from pyspark.sql import DataFrame
 
+    from jobs.steps.gold import GOLD_SCHEMA
     from jobs.steps.methods_em import dawid_skene
     from jobs.steps.methods_encoded import encode_answers
     from jobs.steps.methods_sql import SQL_METHODS, aggregate_in_sql
@@ -74,7 +75,8 @@ def _sql(lake: str, out: str, driver_memory: str) -> float:
     SQL_METHODS["dawid_skene"] = partial(dawid_skene, max_iterations=ITERATIONS, tolerance=_NEVER)
 
     def labels(annotations: DataFrame) -> DataFrame:
-        encoded = encode_answers(annotations)
+        nothing = annotations.sparkSession.createDataFrame([], GOLD_SCHEMA)
+        encoded = encode_answers(annotations, nothing)
         return aggregate_in_sql(
             "dawid_skene", encoded, max_probabilities=50, say=lambda _: None
         ).labels

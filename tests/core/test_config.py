@@ -51,12 +51,9 @@ def test_engine_of_a_method_that_sql_does_not_have_is_refused(tmp_path: Path) ->
         load_config(path, ["engines={wawa: spark}"])
 
 
-def test_gold_that_sql_cannot_be_told_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, MINIMAL + "gold: {path: gold}\nengines: {dawid_skene: sql, pm: sql}\n")
+def test_share_of_gold_that_is_held_out_is_a_share(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "gold: {path: gold, held_out: 0.5}\n")
     assert load_config(path).gold is not None
-    message = r"engines: expected arrays for dawid_skene with gold\.pin_posteriors, got sql"
-    with pytest.raises(ConfigError, match=message):
-        load_config(path, ["gold.pin_posteriors=true"])
     with pytest.raises(ConfigError, match=r"held_out: expected 0 to 1, got 1\.5"):
         load_config(path, ["gold.held_out=1.5"])
 

@@ -64,7 +64,7 @@ def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         "output": {"path": str(folder / "out")},
         "quality": False,
         "methods": METHODS,
-        "engines": {"wawa": "sql"},
+        "engines": {"wawa": "sql", "gold_majority_vote": "sql"},
         "scoring": {"max_annotations_per_batch": 130, "max_method_gib": 0.5},
         "spark": {"master": "local[2]"},
     }

@@ -11,9 +11,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 from crowdfm_core.config import _IN_SQL
+from crowdfm_core.errors import UndefinedMethodError
 from crowdfm_core.methods.answers import Answers, MethodResult
 from crowdfm_core.methods.registry import METHODS
 from jobs.steps.crowdfm import Aggregated
+from jobs.steps.gold import GOLD_SCHEMA
 from jobs.steps.methods_em import one_coin_dawid_skene
 from jobs.steps.methods_encoded import EncodedAnswers, encode_answers
 from jobs.steps.methods_sql import SQL_METHODS, aggregate_in_sql
@@ -32,12 +34,20 @@ LITERAL = [
 ]
 # Project -> tasks, workers, options, skill; in "poor" weights below chance turn votes around.
 DRAWN = {"good": (40, 9, 4, 0.7), "poor": (25, 6, 2, 0.0), "single": (1, 1, 1, 1.0)}
+# What methods that use gold are told: nothing of "poor"; of "single" what is none of its options.
+GOLD = {
+    "literal": {"t2": "y", "t3": "x", "t4": "y"},
+    "good": {"t'03": "o00\u00e9", "t'04": "o02\u00e9", "t'05": "o01\u00e9"},
+    "single": {"t'00": "unheard"},
+}
 # Fewer iterations than by default: some projects end by their own rule, one by the limit.
 SHORTER: dict[str, dict[str, Any]] = {
     "zero_based_skill": {"iterations": 2},
     "dawid_skene": {"max_iterations": 3, "tolerance": 2e-2},
     "one_coin_dawid_skene": {"max_iterations": 3, "tolerance": 2e-2},
+    "weighted_dawid_skene": {"max_iterations": 3, "tolerance": 2e-2},
 }
+SINGLE_PASS = ("gold_majority_vote", "naive_soft", "twothird", "wawa")
 
 
 def answers_frame() -> pd.DataFrame:
@@ -54,11 +64,22 @@ def answers_frame() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def encoded(spark: SparkSession) -> EncodedAnswers:
-    return encode_answers(spark.createDataFrame(answers_frame().assign(component_id="c")))
+    rows = [
+        (project, task, label, True)
+        for project, known in GOLD.items()
+        for task, label in known.items()
+    ]
+    # Held out, and so told to nobody.
+    rows += [("good", "t'06", "o03\u00e9", False)]
+    return encode_answers(
+        spark.createDataFrame(answers_frame().assign(component_id="c")),
+        spark.createDataFrame(rows, GOLD_SCHEMA),
+    )
 
 
-def on_arrays(method: str, project: str) -> tuple[MethodResult, Answers, list[Any], Any, Any]:
-    """The array form: result, answers, and the sorted ids of tasks, workers and options."""
+def on_arrays(method: str, project: str) -> tuple[MethodResult | str, Answers, list[Any], Any, Any]:
+    """The array form: result or why there is none, answers, and the sorted ids of tasks, workers
+    and options."""
     frame = answers_frame()
     rows = frame[frame["project_id"] == project]
     (tasks, task), (workers, worker), (options, option) = (
@@ -67,7 +88,16 @@ def on_arrays(method: str, project: str) -> tuple[MethodResult, Answers, list[An
     )
     index = [part.astype(np.int32) for part in (task, worker, option)]
     answers = Answers(index[0], index[1], index[2], len(tasks), len(workers), len(options))
-    result = METHODS[method].run(answers, **SHORTER.get(method, {}))
+    settings = dict(SHORTER.get(method, {}))
+    if METHODS[method].uses_gold:
+        truth = [GOLD.get(project, {}).get(name) for name in tasks]
+        settings["gold"] = np.array(
+            [list(options).index(label) if label in options else -1 for label in truth]
+        )
+    try:
+        result: MethodResult | str = METHODS[method].run(answers, **settings)
+    except UndefinedMethodError as error:
+        result = str(error)
     return result, answers, list(tasks), workers, options
 
 
@@ -75,9 +105,9 @@ def in_sql(method: str, encoded: EncodedAnswers, monkeypatch: pytest.MonkeyPatch
     shorter = partial(SQL_METHODS[method], **SHORTER.get(method, {}))
     monkeypatch.setitem(SQL_METHODS, method, shorter)
     lines: list[str] = []
-    result = aggregate_in_sql(method, encoded, max_probabilities=50, say=lines.append)
-    iterates = method not in ("naive_soft", "twothird", "wawa")
-    assert bool(lines) == iterates
+    told = encoded if METHODS[method].uses_gold else encoded.without_gold()
+    result = aggregate_in_sql(method, told, max_probabilities=50, say=lines.append)
+    assert bool(lines) == (method not in SINGLE_PASS)
     return result
 
 
@@ -91,8 +121,18 @@ def test_method_in_sql_equals_its_array_form(
     assert found.fits is not None
     fits: Any = found.fits.toPandas().set_index("project_id")
     assert set(labels["method"]) == set(scores["method"]) == {method}
+    undefined: list[str] = []
     for project in ("literal", *DRAWN):
         expected, answers, tasks, workers, options = on_arrays(method, project)
+        fit = fits.loc[project]
+        if isinstance(expected, str):
+            assert (fit["problem"], fit["converged"]) == (expected, None)
+            assert project not in {
+                *labels.index.get_level_values(0),
+                *scores.index.get_level_values(0),
+            }
+            undefined.append(project)
+            continue
         assert expected.probabilities is not None
         has_label = expected.label >= 0
         labelled = [task for task, has in zip(tasks, has_label, strict=True) if has]
@@ -124,10 +164,23 @@ def test_method_in_sql_equals_its_array_form(
         np.testing.assert_allclose(
             mine["agreement_with_aggregate"].astype(float), agreement, atol=1e-12
         )
-        assert (fits.loc[project, "iterations"], fits.loc[project, "converged"]) == (
+        assert (fit["problem"], fit["iterations"], fit["converged"]) == (
+            None,
             expected.iterations,
             expected.converged,
         )
+    assert undefined == (["poor", "single"] if method == "gold_majority_vote" else [])
+
+
+def test_gold_is_kept_from_methods_that_are_not_told(encoded: EncodedAnswers) -> None:
+    keys = encoded.tasks.where("known_option IS NOT NULL").select("project_id", "task_id").collect()
+    assert {tuple(row) for row in keys} == {
+        (project, task) for project in ("literal", "good") for task in GOLD[project]
+    }
+    told, untold = encoded, encoded.without_gold()
+    for frame in (untold.tasks, untold.answers):
+        assert frame.where("known_option IS NOT NULL").count() == 0
+    assert told.answers.where("known_option IS NOT NULL").count() > 0
 
 
 def test_sums_over_the_answers_of_a_task_move_nothing(encoded: EncodedAnswers) -> None:
@@ -152,10 +205,10 @@ def test_partitioning_leaves_no_trace(
     spark.conf.set("spark.sql.shuffle.partitions", "2")
     try:
         frame = answers_frame().assign(component_id="c").sample(frac=1, random_state=1)
-        other = encode_answers(spark.createDataFrame(frame))
+        other = encode_answers(spark.createDataFrame(frame), spark.createDataFrame([], GOLD_SCHEMA))
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
-    assert rows(other) == rows(encoded)  # to the last bit
+    assert rows(other) == rows(encoded.without_gold())  # to the last bit
 
 
 def test_configuration_names_exactly_the_methods_that_sql_has() -> None:

@@ -108,6 +108,8 @@ $(VENV)/.test-ready: $(VENV)/.dev-ready
 	@echo "==> torch-scatter (compiles for 5 to 10 minutes)"
 	@$(PIP) setuptools wheel
 	@$(PIP) --no-build-isolation --editable '.[scatter]'
+	@# Methods to compare with. Alone, as it asks for torchvision and for old versions of others.
+	@$(PIP) --no-deps peerannot
 	@touch $@
 
 $(DEMO)/.complete: $(VENV)/.run-ready jobs/demo.py

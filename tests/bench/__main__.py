@@ -14,22 +14,14 @@ from pathlib import Path
 
 from tests.bench.harness import Result, publish
 from tests.bench.kernel_benchmark import kernel_senti
-from tests.bench.method_benchmarks import dawid_skene_senti, majority_vote_senti
+from tests.bench.method_benchmarks import METHOD_BENCHMARKS
 from tests.bench.scorer_benchmarks import default_senti, scaling, small_graphs
 
 __all__ = ["main"]
 
 _BENCHMARKS: dict[str, Callable[[], Result]] = {
-    function.__name__: function
-    for function in (
-        kernel_senti,
-        default_senti,
-        small_graphs,
-        dawid_skene_senti,
-        majority_vote_senti,
-        scaling,
-    )
-}
+    function.__name__: function for function in (kernel_senti, default_senti, small_graphs, scaling)
+} | METHOD_BENCHMARKS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

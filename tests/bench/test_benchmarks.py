@@ -17,7 +17,7 @@ from tests.bench.crowds import Sizes, draw_crowd, several_projects
 from tests.bench.direct_torch import DirectModel
 from tests.bench.harness import Result, alternate
 from tests.bench.kernel_benchmark import kernel_senti
-from tests.bench.method_benchmarks import dawid_skene_senti, majority_vote_senti
+from tests.bench.method_benchmarks import METHOD_BENCHMARKS, method_senti
 from tests.bench.scorer_benchmarks import default_senti, scaling, small_graphs
 from tests.core.direct import direct_forward
 
@@ -63,8 +63,13 @@ def test_direct_torch_model_equals_equations_written_out(output_bias: OutputBias
         pytest.param(lambda: kernel_senti(SIZES, repeats=1), id="kernel_senti"),
         pytest.param(lambda: default_senti(SIZES, repeats=1), id="default_senti"),
         pytest.param(lambda: small_graphs(3, repeats=1), id="small_graphs"),
-        pytest.param(lambda: dawid_skene_senti(SIZES, repeats=1), id="dawid_skene_senti"),
-        pytest.param(lambda: majority_vote_senti(SIZES, repeats=1), id="majority_vote_senti"),
+        *(
+            pytest.param(
+                lambda name=name: method_senti(name.removesuffix("_senti"), SIZES, repeats=1),
+                id=name,
+            )
+            for name in METHOD_BENCHMARKS
+        ),
     ],
 )
 def test_benchmark_at_small_size_is_correct(result: Any, request: pytest.FixtureRequest) -> None:

@@ -27,9 +27,10 @@ def read_rows(
     """Return one row per input row; nothing is dropped and nothing is parsed yet.
 
     Columns: the fields of config.columns, such as task_id (text, as they came; a floating number
-    without fraction loses its ".0"), raw_record (the whole row as JSON, or the text of a
-    line that could not be parsed), read_problem (null, malformed_row or unreadable_file), and
-    source_file (null for catalog tables). A Parquet file without a sound footer is one row.
+    without fraction loses its ".0"), typed_time (annotated_at where the source has it as a
+    timestamp, else null), raw_record (the whole row as JSON, or the text of a line that could not
+    be parsed), read_problem (null, malformed_row or unreadable_file), and source_file (null for
+    catalog tables). A Parquet file without a sound footer is one row.
     version: the Delta version to read, so that every pass over the input sees the same rows.
     Raises InputError when the table cannot be opened or a mapped column is not in it.
     """
@@ -118,6 +119,7 @@ def _in_one_shape(rows: DataFrame, config: SourceConfig) -> DataFrame:
         problem = F.when(F.col(MALFORMED).isNotNull(), F.lit("malformed_row"))
     return rows.select(
         *(_text(rows.schema, name, role, config) for role, name in vars(config.columns).items()),
+        _typed_time(rows.schema, vars(config.columns).get("annotated_at")),
         record.alias("raw_record"),
         problem.alias("read_problem"),
         F.col(SOURCE_FILE).alias("source_file"),
@@ -156,6 +158,14 @@ def _text(schema: StructType, source: str | None, role: str, config: SourceConfi
     elif isinstance(kind, TimestampType):
         column = F.date_format(column, "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX")
     return column.cast("string").alias(role)
+
+
+def _typed_time(schema: StructType, source: str | None) -> Column:
+    """A time that was read need not be written out as text, and be parsed again, in every row."""
+    column = F.lit(None)
+    if source in schema.names and isinstance(schema[str(source)].dataType, TimestampType):
+        column = F.col(f"`{_escaped(str(source))}`")
+    return column.cast("timestamp").alias("typed_time")
 
 
 def _escaped(name: str) -> str:

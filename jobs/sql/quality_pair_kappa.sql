@@ -1,28 +1,12 @@
--- Grain: project_id, of projects with such pairs. {answers}: quality_answers.sql; {busiest}:
--- quality_busiest_workers.sql. Mean of Cohen's kappa (1960) over the num_worker_pairs pairs of busiest
--- workers who share {min_shared} tasks or more. If these pairs meet on tasks more than {max_meetings}
--- times in a project, a part of its tasks that is drawn by hash is taken.
-WITH shared AS (
-  SELECT
-    answers.project_id,
-    answers.task_id,
-    collect_list(struct(answers.worker_id, answers.answer)) AS answers
-  FROM {answers} AS answers
-  JOIN {busiest} AS busiest
-    ON answers.project_id = busiest.project_id
-    AND answers.worker_id = busiest.worker_id
-  WHERE answers.num_task_annotations >= 2
-  GROUP BY
-    answers.task_hash,
-    answers.project_id,
-    answers.task_id
-  HAVING count(*) >= 2
-),
-meetings AS (
+-- Grain: project_id, of projects with such pairs. {shared}: quality_shared_tasks.sql. Mean of Cohen's
+-- kappa (1960) over the num_worker_pairs pairs of busiest workers who share {min_shared} tasks or more.
+-- If these pairs meet on tasks more than {max_meetings} times in a project, a part of its tasks that is
+-- drawn by hash is taken.
+WITH meetings AS (
   SELECT
     project_id,
     sum(size(answers) * (size(answers) - 1) / 2) AS num_meetings
-  FROM shared
+  FROM {shared}
   GROUP BY
     project_id
 ),
@@ -34,7 +18,7 @@ counts AS (
     one.answer AS answer,
     other.answer AS other_answer,
     count(*) AS num_tasks
-  FROM shared
+  FROM {shared} AS shared
   JOIN meetings
     ON shared.project_id = meetings.project_id
   LATERAL VIEW explode(shared.answers) ones AS one
@@ -54,20 +38,23 @@ margins AS (
     project_id,
     worker_id,
     other_id,
-    answer,
-    num_tasks AS num_of_one,
-    0 AS num_of_other,
-    IF(answer = other_answer, num_tasks, 0) AS num_equal
-  FROM counts
-  UNION ALL
-  SELECT
-    project_id,
-    worker_id,
-    other_id,
-    other_answer AS answer,
-    0 AS num_of_one,
-    num_tasks AS num_of_other,
-    0 AS num_equal
+    -- What each of the two answered, in one pass over the counts.
+    inline(
+      array(
+        struct(
+          answer,
+          num_tasks AS num_of_one,
+          0L AS num_of_other,
+          IF(answer = other_answer, num_tasks, 0L) AS num_equal
+        ),
+        struct(
+          other_answer AS answer,
+          0L AS num_of_one,
+          num_tasks AS num_of_other,
+          0L AS num_equal
+        )
+      )
+    )
   FROM counts
 ),
 per_answer AS (

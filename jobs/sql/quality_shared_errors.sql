@@ -20,6 +20,19 @@ WITH errors AS (
     AND answers.num_same <= {max_alike}
     AND alike.num_shared_errors >= {fewest}
 ),
+-- Few workers are the most alike of another: only their answers are moved to the errors.
+others AS (
+  SELECT
+    answers.task_hash,
+    answers.project_id,
+    answers.task_id,
+    answers.worker_id
+  FROM {answers} AS answers
+  LEFT SEMI JOIN {most_alike} AS alike
+    ON answers.project_id = alike.project_id
+    AND answers.worker_id = alike.most_alike_worker_id
+    AND alike.num_shared_errors >= {fewest}
+),
 common AS (
   SELECT
     errors.project_id,
@@ -28,7 +41,7 @@ common AS (
     sum(CAST(round(errors.chance * {unit}) AS BIGINT)) AS chance_units,
     sum(CAST(round(errors.chance * (1 - errors.chance) * {unit}) AS BIGINT)) AS variance_units
   FROM errors
-  JOIN {answers} AS others
+  JOIN others
     ON errors.task_hash = others.task_hash
     AND errors.project_id = others.project_id
     AND errors.task_id = others.task_id

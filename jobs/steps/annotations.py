@@ -29,12 +29,12 @@ MAX_ID_CHARACTERS = 1024
 def reject_reasons(raw: DataFrame) -> DataFrame:
     """Add `is_good` and `reasons` (array<string>, empty for a good row); grain: one input row.
 
-    Takes text columns project_id, task_id, worker_id, label and annotated_at, and read_problem
-    (null, or a reason of its own). Everything stays exactly as it came; blank means white space
-    only.
+    Takes text columns project_id, task_id, worker_id, label and annotated_at, typed_time (a
+    timestamp: annotated_at where it came as one), and read_problem (null, or a reason of its own).
+    Everything stays exactly as it came; blank means white space only.
     """
-    parsed = _time("annotated_at")
-    untimely = ~_is_blank("annotated_at") & parsed.isNull()
+    is_text = F.col("typed_time").isNull() & ~_is_blank("annotated_at")
+    untimely = is_text & _time("annotated_at").isNull()
     return add_reasons(raw, (*KEY, "label"), invalid_annotated_at=untimely)
 
 
@@ -65,7 +65,8 @@ def accepted(checked: DataFrame) -> DataFrame:
     with a row.
     """
     good = checked.where("is_good")
-    return good.select(*KEY, "label", _time("annotated_at").alias("annotated_at"))
+    time = F.coalesce("typed_time", _time("annotated_at"))
+    return good.select(*KEY, "label", time.alias("annotated_at"))
 
 
 def conflicting(checked: DataFrame) -> DataFrame:

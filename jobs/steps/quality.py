@@ -163,11 +163,13 @@ def _pairs(answers: DataFrame, confusions: DataFrame) -> DataFrame:
     busiest = cut_lineage(
         run_sql("quality_busiest_workers", {"max_workers": _PAIRED_WORKERS}, confusions=confusions)
     )
+    of_projects = small(busiest, busiest.count())
+    # Counted and drawn from: two passes over the answers without this.
+    shared = cut_lineage(run_sql("quality_shared_tasks", answers=answers, busiest=of_projects))
     return run_sql(
         "quality_pair_kappa",
         {"max_meetings": _MAX_MEETINGS, "min_shared": _MIN_SHARED},
-        answers=answers,
-        busiest=small(busiest, busiest.count()),
+        shared=shared,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import datetime
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -18,7 +19,7 @@ from jobs.steps.annotations import (
 
 RAW = """
 project_id string, task_id string, worker_id string, label string, annotated_at string,
-read_problem string
+typed_time timestamp, read_problem string
 """
 VALID = "project_id string, task_id string, worker_id string, label string, annotated_at timestamp"
 
@@ -36,8 +37,8 @@ def test_reject_reasons_names_everything_that_is_wrong_with_a_row(spark: SparkSe
         (("p", "x" * MAX_ID_CHARACTERS, "w", "a", None), []),  # the longest that is taken
         (("p", "t", "w", "a", "yesterday"), ["invalid_annotated_at"]),
     ]
-    read = [(*row, None) for row, _ in rows]
-    read.append((None, None, None, None, None, "unreadable_file"))  # one reason is enough
+    read: list[tuple[Any, ...]] = [(*row, None, None) for row, _ in rows]
+    read.append((None,) * 6 + ("unreadable_file",))  # one reason is enough
     rows.append(((), ["unreadable_file"]))
     checked = reject_reasons(spark.createDataFrame(read, RAW))
     found = checked.collect()
@@ -64,7 +65,7 @@ def test_reject_reasons_names_everything_that_is_wrong_with_a_row(spark: SparkSe
 def test_time_is_read_as_iso_8601_or_as_a_number_since_1970(
     spark: SparkSession, text: str, expected: datetime | None
 ) -> None:
-    rows = spark.createDataFrame([("p", "t", "w", "a", text, None)], RAW)
+    rows = spark.createDataFrame([("p", "t", "w", "a", text, None, None)], RAW)
     checked = reject_reasons(rows)
     assert [row["annotated_at"] for row in accepted(checked).collect()] == (
         [] if expected is None else [expected]
@@ -74,12 +75,25 @@ def test_time_is_read_as_iso_8601_or_as_a_number_since_1970(
     )
 
 
+def test_time_that_came_as_one_is_taken_as_it_is(spark: SparkSession) -> None:
+    """Also one that text cannot say."""
+    rows = spark.sql(
+        "SELECT 'p' AS project_id, 't' AS task_id, 'w' AS worker_id, 'a' AS label, 'far' AS "
+        "annotated_at, timestamp_seconds(400000000000) AS typed_time, "
+        "CAST(NULL AS STRING) AS read_problem"
+    )
+    checked = reject_reasons(rows)
+    assert [row["reasons"] for row in checked.select("reasons").collect()] == [[]]
+    times = accepted(checked).selectExpr("unix_seconds(annotated_at) AS seconds").collect()
+    assert [row["seconds"] for row in times] == [400_000_000_000]
+
+
 def test_conflicting_answers_are_rejected_with_all_their_rows(spark: SparkSession) -> None:
     rows = [
-        ("p", "t", "w", "a", None, None),  # differs from the next
-        ("p", "t", "w", "b", None, None),
-        ("p", "t2", "w", "a", None, None),  # repeated, but the same
-        ("p", "t2", "w", "a", None, None),
+        ("p", "t", "w", "a", None, None, None),  # differs from the next
+        ("p", "t", "w", "b", None, None, None),
+        ("p", "t2", "w", "a", None, None, None),  # repeated, but the same
+        ("p", "t2", "w", "a", None, None, None),
     ]
     found = conflicting(reject_reasons(spark.createDataFrame(rows, RAW))).collect()
     assert sorted(row["label"] for row in found) == ["a", "b"]

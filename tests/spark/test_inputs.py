@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ def test_numbers_become_text_without_a_needless_fraction(
         "0.5",
         "2026-01-02T03:04:05.000000Z",
     ]
+    assert row["typed_time"] == datetime(2026, 1, 2, 3, 4, 5)
 
 
 def test_misspelt_columns_are_all_named_with_the_closest(

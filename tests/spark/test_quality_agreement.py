@@ -125,7 +125,8 @@ def paired(spark: SparkSession, frame: pd.DataFrame, **limits: int) -> list[Row]
     values = {"max_workers": 10, "max_meetings": 100_000, "min_shared": 5} | limits
     most = {"max_workers": values.pop("max_workers")}
     busiest = run_sql("quality_busiest_workers", most, confusions=confusions)
-    return run_sql("quality_pair_kappa", values, answers=answers, busiest=busiest).collect()
+    shared = run_sql("quality_shared_tasks", answers=answers, busiest=busiest)
+    return run_sql("quality_pair_kappa", values, shared=shared).collect()
 
 
 def cohen_kappa(one: pd.Series, other: pd.Series) -> float:

@@ -83,9 +83,13 @@ def probabilities_of(result: MethodResult) -> Floats:
 def agreement(result: MethodResult, other: pd.Series[Any] | None) -> float:
     """Share of tasks with the same label, where the first option stands out by 1e-6."""
     assert other is not None
-    ranked = np.sort(probabilities_of(result), axis=1)
-    clear = ranked[:, -1] - ranked[:, -2] > 1e-6
-    return float((result.label == other.sort_index().to_numpy())[clear].mean())
+    same = result.label == other.sort_index().to_numpy()
+    return float(same[clear(probabilities_of(result))].mean())
+
+
+def clear(values: Floats) -> np.ndarray:
+    """Rows of probabilities or votes whose first two differ by 1e-6, so that there is no tie."""
+    return np.asarray(np.ptp(np.sort(values, axis=1)[:, -2:], axis=1) > 1e-6)
 
 
 @st.composite

@@ -21,6 +21,7 @@ from crowdfm_core.simulation_checks.world_results import answers_of
 from tests.core.crowds_for_methods import (
     DEGENERATE,
     WORLDS,
+    clear,
     drawn,
     frame_of,
     probabilities_of,
@@ -128,8 +129,7 @@ def equal_to_crowd_kit(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> flo
     odds = np.exp(weight) / (options - 1.0)
     np.testing.assert_allclose(odds / (1.0 + odds), accuracy, atol=0.02)
     votes = answers.votes(weight[answers.worker_index])
-    clear = np.ptp(np.sort(votes, axis=1)[:, -2:], axis=1) > 1e-6
-    return float((result.label == votes.argmax(axis=1))[clear].mean())
+    return float((result.label == votes.argmax(axis=1))[clear(votes)].mean())
 
 
 def plain_m_msr(answers: Answers, rounds: int) -> Floats:

@@ -26,7 +26,7 @@ from crowdfm_core.methods.plantnet import plantnet
 from crowdfm_core.methods.weighted_votes import iwmv, weighted_dawid_skene
 from crowdfm_core.simulation import Shape
 from crowdfm_core.simulation_checks.world_results import answers_of as answers_in
-from tests.core.crowds_for_methods import WORLDS, probabilities_of, rows_of
+from tests.core.crowds_for_methods import WORLDS, clear, probabilities_of, rows_of
 
 ROUNDS = 10
 NEVER = -np.inf  # a tolerance that ends nothing early
@@ -76,11 +76,6 @@ def said_by(answers: Answers) -> dict[int, dict[int, int]]:
 
 def sizes_of(answers: Answers) -> dict[str, int]:
     return {"n_workers": answers.num_workers, "n_classes": answers.num_options}
-
-
-def clear(probabilities: Floats) -> np.ndarray:
-    """Tasks whose label is no tie."""
-    return np.asarray(np.ptp(np.sort(probabilities, axis=1)[:, -2:], axis=1) > 1e-6)
 
 
 def test_naive_soft_and_twothird_are_the_same(crowd: Answers, peerannot: Any) -> None:

@@ -16,7 +16,7 @@ import yaml
 
 from crowdfm_core.errors import ConfigError
 from crowdfm_core.methods.registry import CROWDFM, METHODS
-from crowdfm_core.typed_mapping import build, plain_values
+from crowdfm_core.typed_mapping import apply_override, build, plain_values
 
 __all__ = [
     "ColumnMapping",
@@ -138,7 +138,8 @@ class OutputConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Frozen weights (`default`, or a folder with manifest.json) and draws that are averaged."""
+    """Frozen weights (`default`, `fast`, `attention`, or a folder with manifest.json) and draws of
+    option vectors that are averaged, where the model has any."""
 
     weights: str = "default"
     num_draws: int = 4
@@ -269,30 +270,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> JobConfig:
         raise ConfigError([f"cannot be read as YAML: {error}"], where=str(path)) from error
     problems: list[str] = []
     for override in overrides:
-        _apply(override, mapping, problems)
+        apply_override(override, mapping, problems)
     config = build(JobConfig, mapping, "", problems)
     if problems or config is None:
         raise ConfigError(problems, where=str(path))
     return config
-
-
-def _apply(override: str, mapping: Any, problems: list[str]) -> None:
-    key, equals, text = override.partition("=")
-    *parents, last = key.split(".")
-    if not equals or not all((*parents, last)):
-        problems.append(f"--set {override}: expected key.sub=value")
-        return
-    for parent in parents:
-        if not isinstance(mapping, dict):
-            break
-        mapping = mapping.setdefault(parent, {})
-    if not isinstance(mapping, dict):
-        problems.append(f"--set {override}: {'.'.join(parents) or 'file'} is not a mapping")
-        return
-    try:
-        mapping[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        problems.append(f"--set {override}: the value is not YAML: {error}")
 
 
 def _expect_different(columns: ColumnMapping | GoldColumns) -> None:

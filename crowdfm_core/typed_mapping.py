@@ -9,11 +9,33 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, cast
 
+import yaml
+
 from crowdfm_core.errors import ConfigError
 
-__all__ = ["build", "checked_value", "plain_values"]
+__all__ = ["apply_override", "build", "checked_value", "plain_values"]
 
 _T = TypeVar("_T")
+
+
+def apply_override(override: str, mapping: Any, problems: list[str]) -> None:
+    """Change a plain mapping as `--set key.sub=value` says; the value is YAML."""
+    key, equals, text = override.partition("=")
+    *parents, last = key.split(".")
+    if not equals or not all((*parents, last)):
+        problems.append(f"--set {override}: expected key.sub=value")
+        return
+    for parent in parents:
+        if not isinstance(mapping, dict):
+            break
+        mapping = mapping.setdefault(parent, {})
+    if not isinstance(mapping, dict):
+        problems.append(f"--set {override}: {'.'.join(parents) or 'file'} is not a mapping")
+        return
+    try:
+        mapping[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problems.append(f"--set {override}: the value is not YAML: {error}")
 
 
 def build(cls: type[_T], mapping: Any, path: str, problems: list[str]) -> _T | None:

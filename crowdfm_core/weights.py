@@ -42,7 +42,7 @@ __all__ = [
 FloatArray = npt.NDArray[np.floating[Any]]
 _MANIFEST = "manifest.json"
 _TENSORS = "weights.safetensors"
-_SHIPPED = ("default", "attention")
+_SHIPPED = ("default", "fast", "attention")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def save_weights(folder: Path, weights: FrozenWeights) -> Path:
 
 
 def load_weights(path: str | Path = "default") -> FrozenWeights:
-    """Load frozen weights: a folder, or the name of shipped ones (`default`, `attention`).
+    """Load frozen weights: a folder, or the name of shipped ones (`default`, `fast`,
+    `attention`).
 
     Raises WeightsError when a file is missing or truncated, the sha256 differs, or tensors do not
     have the names and shapes that the manifest's configuration asks for.

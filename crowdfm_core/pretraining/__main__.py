@@ -6,7 +6,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--recipe", type=Path, required=True, help="conf/pretraining/NAME.yaml")
     train.add_argument("--out", type=Path, required=True, help="folder of the run")
     train.add_argument("--minutes", type=float, help="end after this training time, cooled down")
-    train.add_argument("--seed", type=int, help="in place of the recipe's")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the recipe, as seed=2"
+    )
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     train.add_argument(
         "--start-from", type=Path, metavar="DIR", help="run, or frozen weights, to start from"
@@ -56,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--head-crowds", type=int, default=512, help="crowds that heads are fitted on"
     )
+    export.add_argument(
+        "--blend-with", type=Path, metavar="DIR", help="frozen weights, or run, it started from"
+    )
+    export.add_argument("--share", type=float, default=0.5, help="of the run in the blend")
     _add_device(export)
     export.set_defaults(run_command=_export)
 
@@ -131,9 +136,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from crowdfm_core.pretraining.training import train
 
     _use_threads(arguments.threads)
-    recipe = read_recipe(arguments.recipe)
-    if arguments.seed is not None:
-        recipe = replace(recipe, seed=arguments.seed)
+    recipe = read_recipe(arguments.recipe, arguments.set)
     train(
         recipe,
         arguments.out,
@@ -187,7 +190,16 @@ def _export(arguments: argparse.Namespace) -> None:
     device = _device(arguments.device)
     from crowdfm_core.pretraining.export import export_run
 
-    export_run(arguments.run, arguments.out, device=device, head_crowds=arguments.head_crowds)
+    if not 0 < arguments.share <= 1:
+        raise ConfigError([f"expected a number in (0, 1], got {arguments.share}"], where="--share")
+    export_run(
+        arguments.run,
+        arguments.out,
+        device=device,
+        head_crowds=arguments.head_crowds,
+        blend_with=arguments.blend_with,
+        share=arguments.share,
+    )
 
 
 def _heads(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ from crowdfm_core.pretraining.heads import fit_heads, measure_heads, measure_pai
 from crowdfm_core.pretraining.objective import Tensors
 from crowdfm_core.pretraining.recipe import Recipe
 from crowdfm_core.pretraining.run_files import Checkpoint, load_checkpoint, read_log
-from crowdfm_core.pretraining.training import CHECKPOINT_FILE, LOG_FILE
+from crowdfm_core.pretraining.training import (
+    CHECKPOINT_FILE,
+    LOG_FILE,
+    weights_to_start_from,
+)
 from crowdfm_core.read_outs import CALIBRATION_HEAD, PAIR_HEAD
 from crowdfm_core.weights import FrozenWeights, save_weights
 
@@ -28,21 +33,37 @@ _log = logging.getLogger(__name__)
 
 
 def export_run(
-    run: Path, folder: Path, *, device: torch.device, head_crowds: int = 512
+    run: Path,
+    folder: Path,
+    *,
+    device: torch.device,
+    head_crowds: int = 512,
+    blend_with: Path | None = None,
+    share: float = 0.5,
 ) -> FrozenWeights:
     """Write the frozen weights of the run's last checkpoint to `folder` and return them.
 
     The manifest's `recipe` says how they were made: settings, seed, steps, training seconds,
     commit, the last validation, and the figures of the heads on fresh crowds of the recipe.
     head_crowds: synthetic crowds that each head is fitted on, and half as many to measure it.
-    Raises WeightsError when the run has no readable checkpoint.
+    blend_with: weights that the run started from; what is frozen is then share x the run's + (1 -
+    share) x these, which keeps more of what the first ones know beyond the run's crowds (Wortsman
+    et al. 2022, "Robust fine-tuning of zero-shot models", equation 1).
+    Raises WeightsError when the run has no readable checkpoint, ConfigError where the weights to
+    blend with are of another model.
     """
-    state = load_checkpoint(run / CHECKPOINT_FILE)
+    state, blended = load_checkpoint(run / CHECKPOINT_FILE), {}
+    if blend_with is not None:
+        first, origin = weights_to_start_from(blend_with, state.recipe, state.average)
+        average = {name: t.lerp(state.average[name], share) for name, t in first.items()}
+        state = replace(state, average=average)
+        blended = {"blended": {"share": share, "weights_sha256": origin.get("weights_sha256")}}
     average = {name: tensor.to(device) for name, tensor in state.average.items()}
     ops = TorchOps(device)
     tensors = fit_heads(state.recipe, average, ops, num_crowds=head_crowds)
     account = {
         **state.account(),
+        **blended,
         "seed": state.recipe.seed,
         "commit": _commit(),
         "validation": _last_validation(run / LOG_FILE),

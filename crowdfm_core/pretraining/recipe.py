@@ -5,7 +5,7 @@ All problems of a file (unknown keys, wrong types, bad ranges) are reported in o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from crowdfm_core.simulation import (
     ThreeParameterLogisticCrowds,
     UniformCrowds,
 )
-from crowdfm_core.typed_mapping import build, checked_value, plain_values
+from crowdfm_core.typed_mapping import apply_override, build, checked_value, plain_values
 
 __all__ = [
     "GENERATORS",
@@ -173,18 +173,27 @@ class Recipe:
         return plain_mapping
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe from a YAML file; raises ConfigError with all of its problems."""
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a YAML file and apply `key.sub=value` overrides, as `load_config` does.
+
+    Raises ConfigError with all problems.
+    """
     try:
         mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError([f"cannot be read as YAML: {error}"], where=str(path)) from error
-    return recipe_from_mapping(mapping, where=str(path))
+    problems: list[str] = []
+    for override in overrides:
+        apply_override(override, mapping, problems)
+    return _recipe(mapping, problems, where=str(path))
 
 
 def recipe_from_mapping(mapping: Any, *, where: str) -> Recipe:
     """Build a recipe from plain values; raises ConfigError with all problems at once."""
-    problems: list[str] = []
+    return _recipe(mapping, [], where=where)
+
+
+def _recipe(mapping: Any, problems: list[str], *, where: str) -> Recipe:
     rest = dict(mapping) if isinstance(mapping, Mapping) else mapping
     model: ModelConfig | None = None
     if isinstance(rest, dict):

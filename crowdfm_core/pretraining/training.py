@@ -6,9 +6,9 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,7 +33,7 @@ from crowdfm_core.pretraining.stream import training_crowds
 from crowdfm_core.pretraining.validation import draw_validation_crowds, validate
 from crowdfm_core.weights import load_weights
 
-__all__ = ["CHECKPOINT_FILE", "LOG_FILE", "Measure", "train"]
+__all__ = ["CHECKPOINT_FILE", "LOG_FILE", "Measure", "train", "weights_to_start_from"]
 
 CHECKPOINT_FILE = "checkpoint.pt"
 LOG_FILE = "log.jsonl"
@@ -61,8 +61,8 @@ def train(
     minutes: training time over all resumptions after which the run is complete; the learning rate
     then falls with the time that has passed, whichever of time and steps is further on.
     start_from: folder of another run, whose averaged weights this one starts from, or of frozen
-    weights, as when a trained model goes on with another mixture of crowds; what frozen weights
-    lack is drawn.
+    weights, as when a trained model goes on with another mixture of crowds, or with more layers of
+    the same kind: then the last one is repeated; what frozen weights lack is drawn.
     stop_after_steps: pause once this many steps are done, as an interruption would.
     SIGTERM and SIGINT save and pause. Raises ConfigError when `out` holds a run already, or on
     resumption one of another recipe, and WeightsError when there is nothing to resume.
@@ -196,7 +196,7 @@ class _Run:
             problem = "holds a run already; give --resume to go on, or another --out"
             raise ConfigError([problem], where=str(self.out))
         if origin is not None:
-            weights, self.origin = _weights_to_start_from(origin, self.recipe, self.weights)
+            weights, self.origin = weights_to_start_from(origin, self.recipe, self.weights)
             self._take(weights, weights)
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / LOG_FILE).unlink(missing_ok=True)
@@ -221,29 +221,37 @@ class _Run:
             self.average.weights[name].copy_(average[name])
 
 
-def _weights_to_start_from(
+def weights_to_start_from(
     origin: Path, recipe: Recipe, drawn: dict[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return weights and the account of how they were made; raises ConfigError where they do not
-    fit the recipe's model."""
+    """Return a run's averaged or frozen weights, and the account of how they were made.
+
+    drawn: by name as the recipe's model has them; what `origin` lacks is taken from there. Raises
+    ConfigError where the weights are of another model than the recipe's, the number of layers
+    apart: the last one is repeated, or the last ones are left out.
+    """
+    account: dict[str, Any]
     if (origin / CHECKPOINT_FILE).exists():
         state = load_checkpoint(origin / CHECKPOINT_FILE)
-        if state.recipe.model != recipe.model:
-            problem = f"model: expected {recipe.model}, got {state.recipe.model}"
-            raise ConfigError([problem], where=str(origin))
-        return state.average, state.account()
-    frozen = load_weights(origin)
-    found = {name: torch.from_numpy(tensor.copy()) for name, tensor in frozen.tensors.items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in drawn.items()}
-    problems = [
-        f"{name}: expected {wanted.get(name, 'no such tensor')}, got {tuple(tensor.shape)}"
-        for name, tensor in found.items()
-        if wanted.get(name) != tuple(tensor.shape)
-    ]
-    if problems:
-        raise ConfigError(problems, where=str(origin))
-    account = {"weights_sha256": frozen.sha256, **frozen.recipe}
-    return {**drawn, **found}, account
+        model, found, account = state.recipe.model, dict(state.average), state.account()
+    else:
+        frozen = load_weights(origin)
+        model, account = frozen.config, {"weights_sha256": frozen.sha256, **frozen.recipe}
+        found = {name: torch.from_numpy(tensor.copy()) for name, tensor in frozen.tensors.items()}
+    if replace(model, layers=recipe.model.layers) != recipe.model:
+        raise ConfigError([f"model: expected {recipe.model}, got {model}"], where=str(origin))
+    return {**drawn, **_in_layers(found, drawn)}, account
+
+
+def _in_layers(
+    found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Tensors whose first axis is the layer, with as many as wanted: of the last one, copies."""
+    fitting = {}
+    for name, tensor in found.items():
+        layers = len(wanted[name])
+        fitting[name] = tensor[torch.arange(layers).clamp(max=len(tensor) - 1)]
+    return fitting
 
 
 class _Window:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from crowdfm_core.errors import ConfigError
 from crowdfm_core.pretraining.recipe import read_recipe, recipe_from_mapping
@@ -73,6 +74,16 @@ def test_every_problem_is_named_at_once() -> None:
 def test_impossible_value_is_refused(changes: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         recipe_from_mapping(recipe_with(**changes), where="test")
+
+
+def test_overrides_change_single_values_and_are_all_checked(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe_with(seed=1)))
+    changed = read_recipe(file, ["seed=7", "training.steps=12"])
+    assert changed == recipe_from_mapping(recipe_with(seed=7, training={"steps": 12}), where="")
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(file, ["seed", "training.stepps=1", "name.x=1"])
+    assert len(caught.value.problems) == 3
 
 
 def test_missing_name_and_wrong_file_are_refused(tmp_path: Path) -> None:

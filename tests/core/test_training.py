@@ -103,6 +103,29 @@ def test_run_starts_from_frozen_weights_and_names_them(tmp_path: Path) -> None:
         train(tiny(), tmp_path / "b", device=CPU, start_from=attention)
 
 
+def test_run_with_more_layers_starts_from_copies_of_the_last(tmp_path: Path) -> None:
+    weights = load_weights()
+    assert isinstance(weights.config, UnrolledConfig)
+    layers = weights.config.layers
+    for number in (layers - 2, layers + 2):
+        recipe = dataclasses.replace(
+            unrolled(tiny()), model=dataclasses.replace(weights.config, layers=number)
+        )
+        still = {"learning_rate": 1e-9, "final_learning_rate": 1e-9, "steps": 1}
+        recipe = dataclasses.replace(
+            recipe,
+            training=dataclasses.replace(recipe.training, **still),  # type: ignore[arg-type]
+        )
+        out = tmp_path / str(number)
+        state = train(recipe, out, device=CPU, start_from=shipped_weights_path())
+        for name, tensor in weights.tensors.items():
+            found = state.weights[name].detach().numpy()
+            both = min(len(found), len(tensor))
+            np.testing.assert_allclose(found[:both], tensor[:both], atol=1e-6)
+            if name == "trust":
+                np.testing.assert_allclose(found[both:], tensor[[-1] * (number - both)], atol=1e-6)
+
+
 def test_training_learns_and_its_log_says_so(finished: Path) -> None:
     recipe = load_checkpoint(finished / "checkpoint.pt").recipe
     untrained = initial_weights(recipe, CPU)
@@ -129,6 +152,23 @@ def test_export_is_loaded_and_labels(finished: Path, tmp_path: Path) -> None:
     assert ("compatibility" in account["heads"]) == (state.recipe.architecture == "unrolled")
     frame = pd.DataFrame({"task": [1, 1, 1], "worker": [1, 2, 3], "label": ["a", "a", "b"]})
     assert CrowdFM(tmp_path).fit_predict(frame).to_dict() == {1: "a"}
+
+
+def test_export_blends_with_the_weights_that_a_run_started_from(tmp_path: Path) -> None:
+    weights = load_weights()
+    recipe = dataclasses.replace(unrolled(tiny(steps=1)), model=weights.config)
+    state = train(recipe, tmp_path / "run", device=CPU, start_from=shipped_weights_path())
+    command = ["export", "--run", str(tmp_path / "run"), "--head-crowds", "8", "--device", "cpu"]
+    blend = ["--blend-with", str(shipped_weights_path()), "--share", "0.25"]
+    assert main([*command, "--out", str(tmp_path / "out"), *blend]) == 0
+    blended = load_weights(tmp_path / "out")
+    for name, tensor in weights.tensors.items():
+        expected = 0.75 * tensor + 0.25 * state.average[name].detach().numpy()
+        np.testing.assert_allclose(blended.tensors[name], expected, atol=1e-6)
+    assert np.abs(blended.tensors["output.weight"] - weights.tensors["output.weight"]).max() > 1e-6
+    assert blended.recipe["blended"] == {"share": 0.25, "weights_sha256": weights.sha256}
+    assert main([*command, "--out", str(tmp_path / "none"), "--share", "0"]) == 2
+    assert not (tmp_path / "none").exists()
 
 
 def test_plot_writes_a_picture(finished: Path, tmp_path: Path) -> None:

@@ -38,11 +38,11 @@ def test_saved_weights_are_read_back(folder: Path) -> None:
         np.testing.assert_array_equal(loaded.tensors[name], tensor.astype(np.float32))
 
 
-@pytest.mark.parametrize("name", ["default", "attention"])
+@pytest.mark.parametrize("name", ["default", "fast", "attention"])
 def test_shipped_weights_load_and_carry_both_read_outs(name: str) -> None:
     weights = load_weights(name)
     assert {"heads.ability.weight", "heads.difficulty.weight"} <= set(weights.heads)
-    assert (shipped_weights_path() / "manifest.json").is_file()
+    assert (shipped_weights_path(name) / "manifest.json").is_file()
 
 
 def test_truncated_file_is_refused_with_both_digests(folder: Path) -> None:

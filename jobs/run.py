@@ -157,7 +157,7 @@ class _Run:
             self._write(components, results)
         if self.config.quality:
             with self._phase("quality"):
-                self._quality(placed)
+                self._quality(placed, methods.votes)
         with self._phase("workers"):
             self._write_workers(results)
 
@@ -275,10 +275,11 @@ class _Run:
         )
         return gold
 
-    def _quality(self, annotations: DataFrame) -> None:
+    def _quality(self, annotations: DataFrame, votes: DataFrame) -> None:
         tables, run_id = self.tables, self.summary.run_id
         quality = measure_quality(
             annotations,
+            votes,
             tables.read("aggregated_labels"),
             self.gold,
             previous_quality(tables.read("project_quality"), tables.read("runs"), run_id),

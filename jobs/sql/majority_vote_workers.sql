@@ -1,26 +1,34 @@
--- Grain: project_id, worker_id. {annotations} carries component_id and task_hash; {labels} is the result
--- of majority_vote_labels.sql with every option that was answered. Ratios are of the worker's answers.
+-- Grain: project_id, worker_id. {annotations} carries component_id and task_hash; {votes}:
+-- task_votes.sql. Ratios are of the worker's answers.
 -- Sums are decimal, so that they do not depend on the order in which executors add them up.
+WITH answers AS (
+  SELECT
+    annotations.project_id,
+    annotations.worker_id,
+    annotations.component_id,
+    annotations.label = votes.votes[0].label AS agrees,
+    votes.votes.num_votes[array_position(votes.votes.label, annotations.label) - 1]
+      / votes.num_annotations AS probability
+  FROM {annotations} AS annotations
+  JOIN {votes} AS votes
+    ON annotations.task_hash = votes.task_hash
+    AND annotations.project_id = votes.project_id
+    AND annotations.task_id = votes.task_id
+)
 SELECT
-  annotations.project_id,
-  annotations.worker_id,
+  project_id,
+  worker_id,
   'majority_vote' AS method,
-  count_if(annotations.label = labels.label) / count(*) AS score,
+  count_if(agrees) / count(*) AS score,
   CAST(NULL AS DOUBLE) AS ability,
-  CAST(
-    sum(CAST(labels.probabilities[annotations.label] AS DECIMAL(18, 15))) / count(*) AS DOUBLE
-  ) AS expected_accuracy,
-  count_if(annotations.label = labels.label) / count(*) AS agreement_with_aggregate,
+  CAST(sum(CAST(probability AS DECIMAL(18, 15))) / count(*) AS DOUBLE) AS expected_accuracy,
+  count_if(agrees) / count(*) AS agreement_with_aggregate,
   count(*) AS num_annotations,
   count(*) AS num_tasks,
   CAST(NULL AS DOUBLE) AS spam_score,
-  annotations.component_id
-FROM {annotations} AS annotations
-JOIN {labels} AS labels
-  ON annotations.task_hash = xxhash64(labels.project_id, labels.task_id)
-  AND annotations.project_id = labels.project_id
-  AND annotations.task_id = labels.task_id
+  component_id
+FROM answers
 GROUP BY
-  annotations.project_id,
-  annotations.worker_id,
-  annotations.component_id
+  project_id,
+  worker_id,
+  component_id

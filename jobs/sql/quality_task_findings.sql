@@ -1,23 +1,12 @@
 -- Grain: project_id, task_id, of tasks with a finding. {tasks}: quality_tasks.sql.
 -- is_ambiguous: of three answers or more, the two most frequent options are at most a fifth of the
 -- answers apart. is_likely_mislabelled: the methods give the label less than a half, on average.
-WITH voted AS (
+WITH judged AS (
   SELECT
     *,
-    array_sort(transform(votes, vote -> -vote.num_votes)) AS ranking,
-    aggregate(
-      votes,
-      0D,
-      (sum, vote) -> sum
-        - vote.num_votes / num_annotations * ln(vote.num_votes / num_annotations)
-    ) AS vote_entropy
+    -- The most frequent come first.
+    (votes[0].num_votes - coalesce(get(votes, 1).num_votes, 0)) / num_annotations AS vote_margin
   FROM {tasks}
-),
-judged AS (
-  SELECT
-    *,
-    (coalesce(get(ranking, 1), 0) - ranking[0]) / num_annotations AS vote_margin
-  FROM voted
 ),
 found AS (
   SELECT
@@ -32,7 +21,12 @@ SELECT
   {reference} AS method,
   label,
   num_annotations,
-  vote_entropy,
+  aggregate(
+    votes,
+    0D,
+    (sum, vote) -> sum
+      - vote.num_votes / num_annotations * ln(vote.num_votes / num_annotations)
+  ) AS vote_entropy,
   vote_margin,
   num_methods,
   support,

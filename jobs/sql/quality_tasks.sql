@@ -1,4 +1,4 @@
--- Grain: project_id, task_id, of all tasks. {votes}: quality_votes.sql; {labels}: aggregated_labels of
+-- Grain: project_id, task_id, of all tasks. {votes}: task_votes.sql; {labels}: aggregated_labels of
 -- all methods; {gold}: gold_labels. label, probability and entropy are those of {reference}, null
 -- where it abstains; num_methods: methods with a label; dissenting_methods: those with another label
 -- than the reference; support: mean probability that the methods give to its label (of num_methods):

@@ -9,24 +9,35 @@ from jobs.sql import run_sql
 from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
 
-__all__ = ["keep_most_probable", "majority_vote_labels", "majority_vote_workers"]
+__all__ = ["count_votes", "keep_most_probable", "majority_vote_labels", "majority_vote_workers"]
 
 
-def majority_vote_labels(annotations: DataFrame) -> DataFrame:
-    """Return aggregated_labels with all answered options; grain: project_id, task_id, method.
+def count_votes(annotations: DataFrame) -> DataFrame:
+    """Return the votes of every task; grain: project_id, task_id, in the order of the task hash.
 
     annotations: one row per (project_id, task_id, worker_id) with label and component_id, from
-    arrange_by_task. The tie rule stands in jobs/sql/majority_vote_labels.sql.
+    arrange_by_task. Columns: task_hash, component_id, num_annotations and votes, an array of label
+    and num_votes that begins with the winner; the tie rule stands in jobs/sql/task_votes.sql. Where
+    annotations are persisted nothing moves but the counts of a project's options, which are counted
+    now.
     """
     votes = annotations.groupBy("project_id", "label").agg(F.count("*").alias("num_votes"))
     options = cut_lineage(votes)
     of_projects = small(options, options.count())
-    return run_sql("majority_vote_labels", annotations=annotations, options=of_projects)
+    return run_sql("task_votes", annotations=annotations, options=of_projects)
 
 
-def majority_vote_workers(annotations: DataFrame, labels: DataFrame) -> DataFrame:
-    """Return worker_scores; grain: project_id, worker_id, method. labels: the result above."""
-    return run_sql("majority_vote_workers", annotations=annotations, labels=labels)
+def majority_vote_labels(votes: DataFrame) -> DataFrame:
+    """Return aggregated_labels with all answered options; grain: project_id, task_id, method.
+
+    votes: of count_votes.
+    """
+    return run_sql("majority_vote_labels", votes=votes)
+
+
+def majority_vote_workers(annotations: DataFrame, votes: DataFrame) -> DataFrame:
+    """Return worker_scores; grain: project_id, worker_id, method. Both: see count_votes."""
+    return run_sql("majority_vote_workers", annotations=annotations, votes=votes)
 
 
 def keep_most_probable(labels: DataFrame, max_probabilities: int) -> DataFrame:

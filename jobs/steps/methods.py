@@ -14,6 +14,7 @@ from jobs.steps.batches import assign_batches
 from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
 from jobs.steps.gold import add_known_options, methods_with_gold
 from jobs.steps.majority_vote import (
+    count_votes,
     keep_most_probable,
     majority_vote_labels,
     majority_vote_workers,
@@ -75,16 +76,23 @@ class Methods:
         result.persisted[0].count()  # works now, once, under the clock of the method's phase
         return result
 
+    @cached_property
+    def votes(self) -> DataFrame:
+        """Votes of every task, see count_votes; quality starts from them, too."""
+        votes = count_votes(self.annotations).persist(StorageLevel.DISK_ONLY)
+        self.persisted.append(votes)
+        return votes
+
     def _crowdfm(self) -> Aggregated:
         return aggregate_with_crowdfm(
             self.annotations, self.components, self.config, self.weights_sha256, self.profile
         )
 
     def _majority_vote(self) -> Aggregated:
-        labels = majority_vote_labels(self.annotations).persist()
-        workers = majority_vote_workers(self.annotations, labels)
+        labels = majority_vote_labels(self.votes)
+        workers = majority_vote_workers(self.annotations, self.votes)
         kept = keep_most_probable(labels, self.config.output.max_probabilities)
-        return Aggregated(kept, workers, (labels,))
+        return Aggregated(kept, workers, (self.votes,))
 
     def _sql(self, method: str) -> Aggregated:
         return aggregate_in_sql(

@@ -43,6 +43,7 @@ _MIN_SHARED = 10  # tasks of a pair
 
 def measure_quality(
     annotations: DataFrame,
+    votes: DataFrame,
     labels: DataFrame,
     gold: DataFrame,
     previous: DataFrame,
@@ -56,14 +57,14 @@ def measure_quality(
     By name, without the run's own columns; what several of them need is computed now, and added to
     `persisted`, for the caller to unpersist when all have been written.
     annotations: project_id, task_id, worker_id, label, annotated_at, one row per answer, from
-    arrange_by_task; labels: aggregated_labels of all methods; gold: from gold_labels, without rows
-    where nothing is known; previous: of previous_quality. Tasks and workers are judged by the
-    labels of the method `reference`. The methods `with_gold` were told the truth of the tasks where
-    gold.is_given, and are not judged by them. Annotations that are persisted are moved once, to
-    their workers for the times between answers; beside them the cells of confusion matrices move.
+    arrange_by_task; votes: of count_votes, from these; labels: aggregated_labels of all methods;
+    gold: from gold_labels, without rows where nothing is known; previous: of previous_quality.
+    Tasks and workers are judged by the labels of the method `reference`. The methods `with_gold`
+    were told the truth of the tasks where gold.is_given, and are not judged by them. Annotations
+    that are persisted are moved once, to their workers for the times between answers; beside them
+    the cells of confusion matrices move.
     """
     unit, of_reference = {"unit": _UNIT}, {"reference": reference}
-    votes = run_sql("quality_votes", annotations=annotations)
     with_labels = run_sql("quality_tasks", of_reference, votes=votes, labels=labels, gold=gold)
     tasks = _kept(with_labels, persisted)
     answers = _kept(run_sql("quality_answers", annotations=annotations, tasks=tasks), persisted)
@@ -120,6 +121,8 @@ def measure_workers(
     confusions: of count_confusions.
     """
     alike = cut_lineage(run_sql("quality_most_alike", {"max_alike": _MAX_ALIKE}, answers=answers))
+    # Summed per project and compared with the sums: made twice without this.
+    measures = cut_lineage(run_sql("quality_worker_measures", confusions=confusions))
     return run_sql(
         "quality_workers",
         {
@@ -129,7 +132,7 @@ def measure_workers(
             "few": _FEW,
             "max_cells": _MAX_CELLS,
         },
-        confusions=confusions,
+        measures=measures,
         shared_errors=run_sql(
             "quality_shared_errors",
             {"max_alike": _MAX_ALIKE, "fewest": _FEWEST_SHARED, "unit": _UNIT},

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from jobs.steps.annotations import arrange_by_task
 from jobs.steps.majority_vote import (
+    count_votes,
     keep_most_probable,
     majority_vote_labels,
     majority_vote_workers,
@@ -39,7 +40,7 @@ def test_labels_follow_votes_then_the_project_then_the_alphabet(spark: SparkSess
         ("q", "clear", "1", "B", "d"),  # the same task_id elsewhere; capitals before small letters
         ("q", "clear", "2", "a", "d"),
     ]
-    labels = majority_vote_labels(arranged(spark, rows))
+    labels = majority_vote_labels(count_votes(arranged(spark, rows)))
     found = labels.select("project_id", "task_id", "label", "runner_up_label", "is_tie")
     expected = spark.createDataFrame(
         [
@@ -73,8 +74,9 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
         }
     ).drop_duplicates(["project_id", "task_id", "worker_id"])
     annotations = arranged(spark, frame)
-    labels = majority_vote_labels(annotations)
-    workers = majority_vote_workers(annotations, labels)
+    counted = count_votes(annotations)
+    labels = majority_vote_labels(counted)
+    workers = majority_vote_workers(annotations, counted)
 
     keys = ["project_id", "task_id"]
     votes = frame.groupby([*keys, "label"]).size().rename("votes").reset_index()
@@ -104,17 +106,18 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
         )
 
 
-def test_labels_stay_persisted_while_queries_read_them(spark: SparkSession) -> None:
+def test_votes_stay_persisted_while_queries_read_them(spark: SparkSession) -> None:
     annotations = arranged(spark, [("p", "t", "w", "a", "c")])
-    labels = majority_vote_labels(annotations).persist()
-    majority_vote_workers(annotations, labels)
-    assert labels.storageLevel.useMemory
-    labels.unpersist()
+    votes = count_votes(annotations).persist()
+    majority_vote_labels(votes)
+    majority_vote_workers(annotations, votes)
+    assert votes.storageLevel.useMemory
+    votes.unpersist()
 
 
 def test_keep_most_probable_cuts_the_map(spark: SparkSession) -> None:
     rows = [("p", "t", str(worker), label, "c") for worker, label in enumerate("aaabbc")]
-    labels = keep_most_probable(majority_vote_labels(arranged(spark, rows)), 2)
+    labels = keep_most_probable(majority_vote_labels(count_votes(arranged(spark, rows))), 2)
     row = labels.first()
     assert row is not None
     assert row["probabilities"] == pytest.approx({"a": 1 / 2, "b": 1 / 3})

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
 from jobs.steps.annotations import arrange_by_task
+from jobs.steps.majority_vote import count_votes
 
 Vote = tuple[str, str, str, str]  # project_id, task_id, worker_id, label
 
@@ -33,8 +35,8 @@ def votes_of_counts(project: str, counts: np.ndarray, names: Sequence[str]) -> I
 def agreement(spark: SparkSession, rows: Iterable[Vote]) -> dict[str, Row]:
     """One row per project, from annotations to coefficients."""
     schema = "project_id string, task_id string, worker_id string, label string"
-    annotations = arrange_by_task(spark.createDataFrame(list(rows), schema))
-    votes = run_sql("quality_votes", annotations=annotations)
+    frame = spark.createDataFrame(list(rows), schema).withColumn("component_id", F.lit("c"))
+    votes = count_votes(arrange_by_task(frame))
     patterns = run_sql("quality_vote_patterns", tasks=votes)
     found = run_sql("quality_agreement", patterns=patterns).collect()
     return {row["project_id"]: row for row in found}

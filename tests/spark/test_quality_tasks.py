@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from jobs.sql import run_sql
+from jobs.steps.majority_vote import count_votes
 
 ANSWERS = "project_id string, task_id string, worker_id string, label string"
 VOTES = (
@@ -54,16 +55,30 @@ def test_votes_are_counted_per_task_and_project(spark: SparkSession) -> None:
         ("p", "t", "1", "b"),
         ("p", "t", "2", "a"),
         ("p", "t", "3", "b"),
+        ("p", "u", "1", "a"),  # as often a as b, but b is answered more often in p
+        ("p", "u", "2", "b"),
+        ("p", "v", "1", "b"),  # the same votes, in another order
+        ("p", "v", "2", "a"),
         ("q", "t", "1", "c"),  # the same task_id in another project
     ]
     annotations = with_hash(spark.createDataFrame(answers, ANSWERS))
-    votes = run_sql("quality_votes", annotations=annotations).drop("task_hash")
-    same(votes, ("p", "t", 3, [("a", 1), ("b", 2)]), ("q", "t", 1, [("c", 1)]))
-    patterns = run_sql(
-        "quality_vote_patterns",
-        tasks=votes.union(votes.selectExpr("project_id", "'t2'", "num_annotations", "votes")),
+    votes = count_votes(annotations.withColumn("component_id", F.lit("c")))
+    votes = votes.drop("task_hash", "component_id")
+    one_each = [("b", 1), ("a", 1)]
+    same(
+        votes,
+        ("p", "t", 3, [("b", 2), ("a", 1)]),
+        ("p", "u", 2, one_each),
+        ("p", "v", 2, one_each),
+        ("q", "t", 1, [("c", 1)]),
     )
-    same(patterns, ("p", [("a", 1), ("b", 2)], 3, 2), ("q", [("c", 1)], 1, 2))
+    patterns = run_sql("quality_vote_patterns", tasks=votes)
+    same(
+        patterns,
+        ("p", [("b", 2), ("a", 1)], 3, 1),
+        ("p", one_each, 2, 2),
+        ("q", [("c", 1)], 1, 1),
+    )
 
 
 def test_tasks_compare_the_reference_with_the_other_methods(spark: SparkSession) -> None:
@@ -202,14 +217,15 @@ def test_speed_is_the_median_interval_without_pauses(spark: SparkSession) -> Non
 
 
 def workers(spark: SparkSession, *cells: tuple[object, ...]) -> dict[str, Row]:
-    """quality_workers.sql over confusions; "copy" shares 6 of 8 errors with x, and is timed; others
+    """quality_workers.sql from confusions; "copy" shares 6 of 8 errors with x, and is timed; others
     share as many of more, as few as by chance, or too few."""
+    confusions = spark.createDataFrame(list(cells), CONFUSIONS).withColumn(
+        "worker_hash", F.xxhash64("project_id", "worker_id")
+    )
     found = run_sql(
         "quality_workers",
         {"reference": "m", "unit": 720, "prior": 10, "few": 10, "max_cells": 2},
-        confusions=spark.createDataFrame(list(cells), CONFUSIONS).withColumn(
-            "worker_hash", F.xxhash64("project_id", "worker_id")
-        ),
+        measures=run_sql("quality_worker_measures", confusions=confusions),
         shared_errors=spark.createDataFrame(
             [
                 ("p", "copy", "x", 6, 8, 720, 720),  # 6 where 1 is expected, with a deviation of 1

@@ -14,7 +14,6 @@ from crowdfm_core.config import JobConfig
 from crowdfm_core.weights import load_weights
 from jobs.steps.batches import assign_batches
 from jobs.steps.blocks import plan_blocks, score_in_blocks
-from jobs.steps.options import index_options
 from jobs.steps.outputs import labels_from_scores, workers_from_scores
 from jobs.steps.scoring import score_annotations
 from udfs.score_blocks import FrozenModel
@@ -38,16 +37,18 @@ class Aggregated:
 def aggregate_with_crowdfm(
     annotations: DataFrame,
     components: DataFrame,
+    options: DataFrame,
     config: JobConfig,
     weights_sha256: str,
     profile: ResourceProfile | None,
 ) -> Aggregated:
     """Score all annotations (with component_id) in batches of the components.
 
+    components: their sizes; options: from index_options, best persisted, as they are counted first.
     Components that are too large for one process are cut into blocks. The scores are kept on the
     executors' disks, so that both tables come from one pass.
     """
-    options, scoring = index_options(annotations).persist(), config.scoring
+    scoring = config.scoring
     max_bytes = int(scoring.max_model_gib * 2**30)
     model = load_weights(config.model.weights).config
     plan = plan_blocks(components, options, model, scoring)
@@ -85,5 +86,4 @@ def aggregate_with_crowdfm(
             )
         )
     scores = scores.persist(StorageLevel.DISK_ONLY)
-    persisted = (scores, batches, options)
-    return Aggregated(labels_from_scores(scores), workers_from_scores(scores), persisted)
+    return Aggregated(labels_from_scores(scores), workers_from_scores(scores), (scores, batches))

@@ -7,22 +7,18 @@ from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
 from jobs.steps.joins import small
-from jobs.steps.lineage import cut_lineage
 
 __all__ = ["count_votes", "keep_most_probable", "majority_vote_labels", "majority_vote_workers"]
 
 
-def count_votes(annotations: DataFrame) -> DataFrame:
+def count_votes(annotations: DataFrame, options: DataFrame) -> DataFrame:
     """Return the votes of every task; grain: project_id, task_id, in the order of the task hash.
 
     annotations: one row per (project_id, task_id, worker_id) with label and component_id, from
-    arrange_by_task. Columns: task_hash, component_id, num_annotations and votes, an array of label
-    and num_votes that begins with the winner; the tie rule stands in jobs/sql/task_votes.sql. Where
-    annotations are persisted nothing moves but the counts of a project's options, which are counted
-    now.
+    arrange_by_task; options: from index_options, best persisted, as they are counted first.
+    Columns: task_hash, component_id, num_annotations and votes, an array of label and num_votes
+    that begins with the winner; the tie rule stands in jobs/sql/task_votes.sql.
     """
-    votes = annotations.groupBy("project_id", "label").agg(F.count("*").alias("num_votes"))
-    options = cut_lineage(votes)
     of_projects = small(options, options.count())
     return run_sql("task_votes", annotations=annotations, options=of_projects)
 

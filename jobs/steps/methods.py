@@ -79,13 +79,24 @@ class Methods:
     @cached_property
     def votes(self) -> DataFrame:
         """Votes of every task, see count_votes; quality starts from them, too."""
-        votes = count_votes(self.annotations).persist(StorageLevel.DISK_ONLY)
+        votes = count_votes(self.annotations, self._options).persist(StorageLevel.DISK_ONLY)
         self.persisted.append(votes)
         return votes
 
+    @cached_property
+    def _options(self) -> DataFrame:
+        options = index_options(self.annotations).persist()
+        self.persisted.append(options)
+        return options
+
     def _crowdfm(self) -> Aggregated:
         return aggregate_with_crowdfm(
-            self.annotations, self.components, self.config, self.weights_sha256, self.profile
+            self.annotations,
+            self.components,
+            self._options,
+            self.config,
+            self.weights_sha256,
+            self.profile,
         )
 
     def _majority_vote(self) -> Aggregated:
@@ -104,7 +115,7 @@ class Methods:
 
     @cached_property
     def _encoded(self) -> EncodedAnswers:
-        return encode_answers(self.annotations, self.gold)
+        return encode_answers(self.annotations, self._options, self.gold)
 
     def _arrays(self, method: str) -> Aggregated:
         scores = self._whole_projects.mapInArrow(
@@ -135,15 +146,14 @@ class Methods:
             slots=projects.sparkSession.sparkContext.defaultParallelism,
             key=("project_id",),
         ).persist()
-        options = index_options(self.annotations).persist()
         in_sql = [method for method, engine in self.config.engines.items() if engine == "sql"]
         on_arrays = set(self.config.methods) - {*WITHOUT_FITS, *in_sql}
         if on_arrays & set(self.with_gold):
-            annotations = add_known_options(self.annotations, options, self.gold)
-            arranged = arrange_batches(annotations, options, batches, also=(KNOWN_OPTION,))
+            annotations = add_known_options(self.annotations, self._options, self.gold)
+            arranged = arrange_batches(annotations, self._options, batches, also=(KNOWN_OPTION,))
         else:
-            arranged = arrange_batches(self.annotations, options, batches)
-        self.persisted += [batches, options]
+            arranged = arrange_batches(self.annotations, self._options, batches)
+        self.persisted.append(batches)
         if len(on_arrays) > 1:
             # The next method is spared the joins and the shuffle.
             arranged = arranged.persist(StorageLevel.DISK_ONLY)

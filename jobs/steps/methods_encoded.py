@@ -11,7 +11,6 @@ from jobs.sql import run_sql
 from jobs.steps.gold import known_options
 from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
-from jobs.steps.options import index_options
 from udfs.aggregate_projects import KNOWN_OPTION
 
 __all__ = ["UNIT", "EncodedAnswers", "encode_answers"]
@@ -54,10 +53,10 @@ class EncodedAnswers:
         )
 
 
-def encode_answers(annotations: DataFrame, gold: DataFrame) -> EncodedAnswers:
+def encode_answers(annotations: DataFrame, options: DataFrame, gold: DataFrame) -> EncodedAnswers:
     """Encode annotations (project_id, task_id, worker_id, label, component_id), and the truth of
-    gold_labels that methods are given."""
-    by_label = cut_lineage(index_options(annotations))
+    gold_labels that methods are given; options: from index_options."""
+    by_label = cut_lineage(options)
     workers = _numbered(
         annotations.groupBy("project_id", "worker_id", "component_id").agg(
             F.count("*").alias("num_annotations")
@@ -81,7 +80,7 @@ def encode_answers(annotations: DataFrame, gold: DataFrame) -> EncodedAnswers:
     projects = _numbered(num_options.join(sizes, "project_id"), "project_key", "project_id")
     num_projects = projects.count()
     project_keys = projects.select("project_id", "project_key")
-    options = by_label.join(project_keys, "project_id")
+    options = by_label.drop("num_votes").join(project_keys, "project_id")
     partitions = int(annotations.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
     answers = cut_lineage(
         annotations.select("project_id", "task_id", "worker_id", "label")

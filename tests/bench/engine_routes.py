@@ -71,12 +71,13 @@ def _sql(lake: str, out: str, driver_memory: str) -> float:
     from jobs.steps.methods_em import dawid_skene
     from jobs.steps.methods_encoded import encode_answers
     from jobs.steps.methods_sql import SQL_METHODS, aggregate_in_sql
+    from jobs.steps.options import index_options
 
     SQL_METHODS["dawid_skene"] = partial(dawid_skene, max_iterations=ITERATIONS, tolerance=_NEVER)
 
     def labels(annotations: DataFrame) -> DataFrame:
         nothing = annotations.sparkSession.createDataFrame([], GOLD_SCHEMA)
-        encoded = encode_answers(annotations, nothing)
+        encoded = encode_answers(annotations, index_options(annotations), nothing)
         return aggregate_in_sql(
             "dawid_skene", encoded, max_probabilities=50, say=lambda _: None
         ).labels

@@ -16,7 +16,7 @@ from crowdfm_core.config import InputConfig, JobConfig, OutputConfig, ScoringCon
 from crowdfm_core.weights import load_weights
 from jobs.steps.blocks import plan_blocks
 from jobs.steps.components import add_components, find_components
-from jobs.steps.crowdfm import aggregate_with_crowdfm
+from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
 from jobs.steps.options import index_options
 from tests.spark.answers import assignments, sizes_of
 
@@ -40,11 +40,16 @@ def placed(spark: SparkSession) -> DataFrame:
     return add_components(annotations, find_components(annotations)).persist()
 
 
+def aggregated(placed: DataFrame, components: DataFrame, config: JobConfig) -> Aggregated:
+    options = index_options(placed)
+    return aggregate_with_crowdfm(placed, components, options, config, WEIGHTS.sha256, None)
+
+
 def score(placed: DataFrame, scoring: ScoringConfig) -> tuple[Any, Any]:
     """Tables of tasks and workers as pandas frames, whose stubs refuse a mixed index."""
     components = sizes_of(placed)
     config = replace(CONFIG, scoring=scoring)
-    found = aggregate_with_crowdfm(placed, components, config, WEIGHTS.sha256, None)
+    found = aggregated(placed, components, config)
     labels = found.labels.toPandas().set_index(["project_id", "task_id"]).sort_index()
     workers = found.workers.toPandas().set_index(["project_id", "worker_id"]).sort_index()
     for frame in found.persisted:
@@ -91,7 +96,7 @@ def test_the_number_of_partitions_leaves_no_trace(placed: DataFrame) -> None:
     many = placed.where("project_id = 'many'")
     config = replace(CONFIG, scoring=ScoringConfig(max_annotations_per_block=400))
     first, second = (
-        aggregate_with_crowdfm(spread, sizes_of(spread), config, WEIGHTS.sha256, None).labels
+        aggregated(spread, sizes_of(spread), config).labels
         for spread in (many.repartition(1), many.repartition(5))
     )
     # Rows with a map cannot be ordered.

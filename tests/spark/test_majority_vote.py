@@ -18,12 +18,17 @@ from jobs.steps.majority_vote import (
     majority_vote_labels,
     majority_vote_workers,
 )
+from jobs.steps.options import index_options
 
 SCHEMA = "project_id string, task_id string, worker_id string, label string, component_id string"
 
 
 def arranged(spark: SparkSession, rows: Any) -> DataFrame:
     return arrange_by_task(spark.createDataFrame(rows, SCHEMA))
+
+
+def counted(annotations: DataFrame) -> DataFrame:
+    return count_votes(annotations, index_options(annotations))
 
 
 def test_labels_follow_votes_then_the_project_then_the_alphabet(spark: SparkSession) -> None:
@@ -40,7 +45,7 @@ def test_labels_follow_votes_then_the_project_then_the_alphabet(spark: SparkSess
         ("q", "clear", "1", "B", "d"),  # the same task_id elsewhere; capitals before small letters
         ("q", "clear", "2", "a", "d"),
     ]
-    labels = majority_vote_labels(count_votes(arranged(spark, rows)))
+    labels = majority_vote_labels(counted(arranged(spark, rows)))
     found = labels.select("project_id", "task_id", "label", "runner_up_label", "is_tie")
     expected = spark.createDataFrame(
         [
@@ -74,9 +79,9 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
         }
     ).drop_duplicates(["project_id", "task_id", "worker_id"])
     annotations = arranged(spark, frame)
-    counted = count_votes(annotations)
-    labels = majority_vote_labels(counted)
-    workers = majority_vote_workers(annotations, counted)
+    votes_of_tasks = counted(annotations)
+    labels = majority_vote_labels(votes_of_tasks)
+    workers = majority_vote_workers(annotations, votes_of_tasks)
 
     keys = ["project_id", "task_id"]
     votes = frame.groupby([*keys, "label"]).size().rename("votes").reset_index()
@@ -108,7 +113,7 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
 
 def test_votes_stay_persisted_while_queries_read_them(spark: SparkSession) -> None:
     annotations = arranged(spark, [("p", "t", "w", "a", "c")])
-    votes = count_votes(annotations).persist()
+    votes = counted(annotations).persist()
     majority_vote_labels(votes)
     majority_vote_workers(annotations, votes)
     assert votes.storageLevel.useMemory
@@ -117,7 +122,7 @@ def test_votes_stay_persisted_while_queries_read_them(spark: SparkSession) -> No
 
 def test_keep_most_probable_cuts_the_map(spark: SparkSession) -> None:
     rows = [("p", "t", str(worker), label, "c") for worker, label in enumerate("aaabbc")]
-    labels = keep_most_probable(majority_vote_labels(count_votes(arranged(spark, rows))), 2)
+    labels = keep_most_probable(majority_vote_labels(counted(arranged(spark, rows))), 2)
     row = labels.first()
     assert row is not None
     assert row["probabilities"] == pytest.approx({"a": 1 / 2, "b": 1 / 3})

@@ -19,6 +19,7 @@ from jobs.steps.gold import GOLD_SCHEMA
 from jobs.steps.methods_em import one_coin_dawid_skene
 from jobs.steps.methods_encoded import EncodedAnswers, encode_answers
 from jobs.steps.methods_sql import SQL_METHODS, aggregate_in_sql
+from jobs.steps.options import index_options
 
 # (task, worker, label) of a project that is worth reading: a tie, and a worker who is always wrong.
 LITERAL = [
@@ -71,10 +72,9 @@ def encoded(spark: SparkSession) -> EncodedAnswers:
     ]
     # Held out, and so told to nobody.
     rows += [("good", "t'06", "o03\u00e9", False)]
-    return encode_answers(
-        spark.createDataFrame(answers_frame().assign(component_id="c")),
-        spark.createDataFrame(rows, GOLD_SCHEMA),
-    )
+    annotations = spark.createDataFrame(answers_frame().assign(component_id="c"))
+    gold = spark.createDataFrame(rows, GOLD_SCHEMA)
+    return encode_answers(annotations, index_options(annotations), gold)
 
 
 def on_arrays(method: str, project: str) -> tuple[MethodResult | str, Answers, list[Any], Any, Any]:
@@ -204,8 +204,10 @@ def test_partitioning_leaves_no_trace(
     before = str(spark.conf.get("spark.sql.shuffle.partitions"))
     spark.conf.set("spark.sql.shuffle.partitions", "2")
     try:
-        frame = answers_frame().assign(component_id="c").sample(frac=1, random_state=1)
-        other = encode_answers(spark.createDataFrame(frame), spark.createDataFrame([], GOLD_SCHEMA))
+        shuffled = answers_frame().assign(component_id="c").sample(frac=1, random_state=1)
+        annotations = spark.createDataFrame(shuffled)
+        nothing = spark.createDataFrame([], GOLD_SCHEMA)
+        other = encode_answers(annotations, index_options(annotations), nothing)
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
     assert rows(other) == rows(encoded.without_gold())  # to the last bit

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from jobs.sql import run_sql
 from jobs.steps.annotations import arrange_by_task
 from jobs.steps.majority_vote import count_votes
+from jobs.steps.options import index_options
 
 Vote = tuple[str, str, str, str]  # project_id, task_id, worker_id, label
 
@@ -36,7 +37,7 @@ def agreement(spark: SparkSession, rows: Iterable[Vote]) -> dict[str, Row]:
     """One row per project, from annotations to coefficients."""
     schema = "project_id string, task_id string, worker_id string, label string"
     frame = spark.createDataFrame(list(rows), schema).withColumn("component_id", F.lit("c"))
-    votes = count_votes(arrange_by_task(frame))
+    votes = count_votes(arrange_by_task(frame), index_options(frame))
     patterns = run_sql("quality_vote_patterns", tasks=votes)
     found = run_sql("quality_agreement", patterns=patterns).collect()
     return {row["project_id"]: row for row in found}

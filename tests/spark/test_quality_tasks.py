@@ -12,6 +12,7 @@ from pyspark.sql.types import StructField, StructType
 
 from jobs.sql import run_sql
 from jobs.steps.majority_vote import count_votes
+from jobs.steps.options import index_options
 
 ANSWERS = "project_id string, task_id string, worker_id string, label string"
 VOTES = (
@@ -62,7 +63,9 @@ def test_votes_are_counted_per_task_and_project(spark: SparkSession) -> None:
         ("q", "t", "1", "c"),  # the same task_id in another project
     ]
     annotations = with_hash(spark.createDataFrame(answers, ANSWERS))
-    votes = count_votes(annotations.withColumn("component_id", F.lit("c")))
+    votes = count_votes(
+        annotations.withColumn("component_id", F.lit("c")), index_options(annotations)
+    )
     votes = votes.drop("task_hash", "component_id")
     one_each = [("b", 1), ("a", 1)]
     same(

@@ -15,13 +15,18 @@ from pathlib import Path
 from tests.bench.harness import Result, publish
 from tests.bench.kernel_benchmark import kernel_senti
 from tests.bench.method_benchmarks import METHOD_BENCHMARKS
-from tests.bench.scorer_benchmarks import default_senti, scaling, small_graphs
+from tests.bench.scorer_benchmarks import scaling, small_graphs, weights_senti
 
 __all__ = ["main"]
 
 _BENCHMARKS: dict[str, Callable[[], Result]] = {
-    function.__name__: function for function in (kernel_senti, default_senti, small_graphs, scaling)
-} | METHOD_BENCHMARKS
+    "kernel_senti": kernel_senti,
+    "default_senti": partial(weights_senti, "default"),
+    "fast_senti": partial(weights_senti, "fast"),
+    "small_graphs": small_graphs,
+    "scaling": scaling,
+    **METHOD_BENCHMARKS,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

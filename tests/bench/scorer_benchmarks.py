@@ -1,4 +1,4 @@
-"""The default model, as `Scorer` runs it: speed, memory, small graphs, growth with size."""
+"""The unrolled models, as `Scorer` runs them: speed, memory, small graphs, growth with size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crowdfm_core.weights import load_weights
 from tests.bench.crowds import SENTI, Sizes, draw_crowd, several_projects
 from tests.bench.harness import Result, alternate, num_threads
 
-__all__ = ["default_senti", "scaling", "small_graphs"]
+__all__ = ["scaling", "small_graphs", "weights_senti"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TOLERANCE = 1e-3  # of probabilities
@@ -38,7 +38,7 @@ def peak():
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 task, worker, option, sizes = np.load(sys.argv[1]).values()
-scorer = Scorer(load_weights())
+scorer = Scorer(load_weights(sys.argv[2]))
 before = peak()
 scorer.score(AnnotationBatch(
     task, worker, option, np.zeros(sizes[0], np.int32), ["benchmark"], sizes[2:], int(sizes[1])
@@ -47,22 +47,22 @@ print(before, peak())
 """
 
 
-def default_senti(sizes: Sizes = SENTI, *, repeats: int = 5) -> Result:
-    """Seconds from index arrays to labels and worker scores, graph building included, against the
-    same model on torch tensors.
+def weights_senti(name: str, sizes: Sizes = SENTI, *, repeats: int = 5) -> Result:
+    """Seconds of shipped weights from index arrays to labels and worker scores, graph building
+    included, against the same model on torch tensors.
 
     correct: probabilities within 1e-3, and labels equal on at least 99.99 % of the tasks. Peak
     memory is that of a process that does nothing else.
     """
     torch.set_num_threads(num_threads())
-    crowd, weights = draw_crowd(sizes, seed=1), load_weights()
+    crowd, weights = draw_crowd(sizes, seed=1), load_weights(name)
     batch = crowd.batch()
     ours, other = Scorer(weights), Scorer(weights, device="cpu:0")  # named so, torch runs it
     timed = alternate(lambda: ours.score(batch), lambda: other.score(batch), repeats=repeats)
     difference, equal = _compared(timed.our_result, timed.other_result)
-    before, peak = _memory(batch, sizes)
+    before, peak = _memory(name, batch, sizes)
     return Result(
-        benchmark="default_senti",
+        benchmark=f"{name}_senti",
         ours=timed.ours,
         other=timed.other,
         ratio=timed.ratio,
@@ -158,7 +158,7 @@ def _compared(ours: ScoredBatch, other: ScoredBatch) -> tuple[float, float]:
     return difference, float((ours.label_index == other.label_index).mean())
 
 
-def _memory(batch: AnnotationBatch, sizes: Sizes) -> tuple[int, int]:
+def _memory(name: str, batch: AnnotationBatch, sizes: Sizes) -> tuple[int, int]:
     """Peak resident bytes of a process of its own, before and after scoring the batch."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "crowd.npz"
@@ -171,7 +171,7 @@ def _memory(batch: AnnotationBatch, sizes: Sizes) -> tuple[int, int]:
             sizes=numbers,
         )
         done = subprocess.run(
-            [sys.executable, "-c", _MEASURE_MEMORY, str(file)],
+            [sys.executable, "-c", _MEASURE_MEMORY, str(file), name],
             cwd=_ROOT,
             capture_output=True,
             text=True,

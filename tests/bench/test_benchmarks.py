@@ -18,7 +18,7 @@ from tests.bench.direct_torch import DirectModel
 from tests.bench.harness import Result, alternate
 from tests.bench.kernel_benchmark import kernel_senti
 from tests.bench.method_benchmarks import METHOD_BENCHMARKS, method_senti
-from tests.bench.scorer_benchmarks import default_senti, scaling, small_graphs
+from tests.bench.scorer_benchmarks import scaling, small_graphs, weights_senti
 from tests.core.direct import direct_forward
 
 SIZES = Sizes(annotations=600, workers=15, tasks=100, options=3)
@@ -61,7 +61,7 @@ def test_direct_torch_model_equals_equations_written_out(output_bias: OutputBias
     "result",
     [
         pytest.param(lambda: kernel_senti(SIZES, repeats=1), id="kernel_senti"),
-        pytest.param(lambda: default_senti(SIZES, repeats=1), id="default_senti"),
+        pytest.param(lambda: weights_senti("fast", SIZES, repeats=1), id="fast_senti"),
         pytest.param(lambda: small_graphs(3, repeats=1), id="small_graphs"),
         *(
             pytest.param(

@@ -12,11 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import yaml
-
 from crowdfm_core.errors import ConfigError
 from crowdfm_core.methods.registry import CROWDFM, METHODS
-from crowdfm_core.typed_mapping import apply_override, build, plain_values
+from crowdfm_core.typed_mapping import build, plain_values, read_mapping
 
 __all__ = [
     "ColumnMapping",
@@ -264,13 +262,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> JobConfig:
 
     Raises ConfigError with all problems: unknown keys, wrong types, bad ranges, bad overrides.
     """
-    try:
-        mapping = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError([f"cannot be read as YAML: {error}"], where=str(path)) from error
     problems: list[str] = []
-    for override in overrides:
-        apply_override(override, mapping, problems)
+    mapping = read_mapping(Path(path), problems, overrides)
     config = build(JobConfig, mapping, "", problems)
     if problems or config is None:
         raise ConfigError(problems, where=str(path))

@@ -5,21 +5,36 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import yaml
 
 from crowdfm_core.errors import ConfigError
 
-__all__ = ["apply_override", "build", "checked_value", "plain_values"]
+__all__ = ["build", "checked_value", "plain_values", "read_mapping"]
 
 _T = TypeVar("_T")
 
 
-def apply_override(override: str, mapping: Any, problems: list[str]) -> None:
-    """Change a plain mapping as `--set key.sub=value` says; the value is YAML."""
+def read_mapping(path: Path, problems: list[str], overrides: Sequence[str] = ()) -> Any:
+    """Read plain values from a YAML file and apply `--set key.sub=value` overrides (YAML, too).
+
+    What is wrong with an override is added to `problems`; raises ConfigError where the file cannot
+    be read.
+    """
+    try:
+        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError([f"cannot be read as YAML: {error}"], where=str(path)) from error
+    for override in overrides:
+        _apply(override, mapping, problems)
+    return mapping
+
+
+def _apply(override: str, mapping: Any, problems: list[str]) -> None:
     key, equals, text = override.partition("=")
     *parents, last = key.split(".")
     if not equals or not all((*parents, last)):

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from crowdfm_core.errors import ConfigError
 from crowdfm_core.pretraining.recipe import (
     Recipe,
@@ -16,7 +14,7 @@ from crowdfm_core.pretraining.recipe import (
     read_recipe,
     recipe_from_mapping,
 )
-from crowdfm_core.typed_mapping import build
+from crowdfm_core.typed_mapping import build, read_mapping
 
 __all__ = [
     "BASE",
@@ -171,12 +169,8 @@ class Ablation:
 
 def read_plan(path: Path, budget: Budget) -> Ablation:
     """Read a plan and the recipes that it names; raises ConfigError with all of its problems."""
-    try:
-        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError([f"cannot be read as YAML: {error}"], where=str(path)) from error
     problems: list[str] = []
-    plan = build(_Plan, mapping, "", problems)
+    plan = build(_Plan, read_mapping(path, problems), "", problems)
     if plan is None:
         raise ConfigError(problems, where=str(path))
     base = read_recipe(path.parent / plan.base)

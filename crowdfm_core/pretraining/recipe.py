@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from crowdfm_core.errors import ConfigError
 from crowdfm_core.models import ARCHITECTURES, ModelConfig
 from crowdfm_core.models.attention import AttentionConfig
@@ -27,7 +25,7 @@ from crowdfm_core.simulation import (
     ThreeParameterLogisticCrowds,
     UniformCrowds,
 )
-from crowdfm_core.typed_mapping import apply_override, build, checked_value, plain_values
+from crowdfm_core.typed_mapping import build, checked_value, plain_values, read_mapping
 
 __all__ = [
     "GENERATORS",
@@ -178,13 +176,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises ConfigError with all problems.
     """
-    try:
-        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError([f"cannot be read as YAML: {error}"], where=str(path)) from error
     problems: list[str] = []
-    for override in overrides:
-        apply_override(override, mapping, problems)
+    mapping = read_mapping(path, problems, overrides)
     return _recipe(mapping, problems, where=str(path))
 
 

@@ -246,7 +246,8 @@ def weights_to_start_from(
 def _in_layers(
     found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Tensors whose first axis is the layer, with as many as wanted: of the last one, copies."""
+    """Tensors of a model with as many layers as wanted, the last one repeated; where an axis is the
+    layer it is the first, and all others are equal."""
     fitting = {}
     for name, tensor in found.items():
         layers = len(wanted[name])

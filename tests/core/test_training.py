@@ -88,12 +88,8 @@ def test_run_starts_from_the_averaged_weights_of_another(finished: Path, tmp_pat
 
 def test_run_starts_from_frozen_weights_and_names_them(tmp_path: Path) -> None:
     attention = shipped_weights_path("attention")
-    recipe = dataclasses.replace(tiny(), model=load_weights(attention).config)
-    still = {"learning_rate": 1e-9, "final_learning_rate": 1e-9, "steps": 1, "crowds_per_step": 1}
-    recipe = dataclasses.replace(
-        recipe,
-        training=dataclasses.replace(recipe.training, **still),  # type: ignore[arg-type]
-    )
+    still = tiny(learning_rate=1e-9, final_learning_rate=1e-9, steps=1, crowds_per_step=1)
+    recipe = dataclasses.replace(still, model=load_weights(attention).config)
     state = train(recipe, tmp_path / "a", device=CPU, start_from=attention)
     for name, tensor in load_weights(attention).tensors.items():
         np.testing.assert_allclose(state.weights[name].detach().numpy(), tensor, atol=1e-6)
@@ -108,14 +104,9 @@ def test_run_with_more_layers_starts_from_copies_of_the_last(tmp_path: Path) -> 
     assert isinstance(weights.config, UnrolledConfig)
     layers = weights.config.layers
     for number in (layers - 2, layers + 2):
-        recipe = dataclasses.replace(
-            unrolled(tiny()), model=dataclasses.replace(weights.config, layers=number)
-        )
-        still = {"learning_rate": 1e-9, "final_learning_rate": 1e-9, "steps": 1}
-        recipe = dataclasses.replace(
-            recipe,
-            training=dataclasses.replace(recipe.training, **still),  # type: ignore[arg-type]
-        )
+        still = unrolled(tiny(learning_rate=1e-9, final_learning_rate=1e-9, steps=1))
+        model = dataclasses.replace(weights.config, layers=number)
+        recipe = dataclasses.replace(still, model=model)
         out = tmp_path / str(number)
         state = train(recipe, out, device=CPU, start_from=shipped_weights_path())
         for name, tensor in weights.tensors.items():

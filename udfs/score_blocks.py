@@ -86,6 +86,10 @@ class _Own:
     names: TaskNames | None
 
 
+# A node's work is done in functions of its own, so that what it was sent is let go before it sends.
+_Result = tuple[_Own, list[Message]]
+
+
 def start_blocks(nodes: Nodes, model: FrozenModel, *, max_bytes: int) -> Mapped:
     """Every batch_index is a block's node; a batch has all annotations of the block's tasks."""
 
@@ -94,14 +98,18 @@ def start_blocks(nodes: Nodes, model: FrozenModel, *, max_bytes: int) -> Mapped:
             if rows.column("task_id").null_count == len(rows):
                 continue  # a block without tasks
             node = rows.column("batch_index")[0].as_py()
-            component, part = nodes[node]
-            decoded = DecodedBatch(rows)
-            worker_ids = decoded.text("worker_id", decoded.worker_row).to_pylist()
-            state, sent = model.program().start(
-                part, component.cut, decoded.batch, worker_ids, max_bytes=max_bytes
-            )
-            own = _Own(state, decoded.task_names())
-            yield from _send(node, component, own, sent, superstep=0)
+            result = begin(node, rows)
+            del rows
+            yield from _send(nodes, node, result, superstep=0)
+
+    def begin(node: int, rows: pa.Table) -> _Result:
+        component, part = nodes[node]
+        decoded = DecodedBatch(rows)
+        worker_ids = decoded.text("worker_id", decoded.worker_row).to_pylist()
+        state, sent = model.program().start(
+            part, component.cut, decoded.batch, worker_ids, max_bytes=max_bytes
+        )
+        return _Own(state, decoded.task_names()), sent
 
     return start
 
@@ -113,18 +121,22 @@ def run_superstep(nodes: Nodes, model: FrozenModel, step: Superstep, number: int
         node, batches = _node_of(batches)
         if node is None:
             return
-        component, part = nodes[node]
-        if part.is_shard != step.of_shards:
+        if nodes[node][1].is_shard != step.of_shards:
             yield from batches
             return
+        result = advance(node, batches)
+        if result is not None:
+            yield from _send(nodes, node, result, superstep=number)
+
+    def advance(node: int, batches: Batches) -> _Result | None:
+        component, part = nodes[node]
         own, inbox = _opened(batches)
         if own is None and not part.is_shard:
-            return  # a block without tasks, which others still write to
+            return None  # a block without tasks, which others still write to
         state, sent = model.program().run(
             step, part, component.cut, None if own is None else own.state, inbox
         )
-        names = None if own is None else own.names
-        yield from _send(node, component, _Own(state, names), sent, superstep=number)
+        return _Own(state, None if own is None else own.names), sent
 
     return run
 
@@ -174,9 +186,9 @@ def _opened(batches: Batches) -> tuple[_Own | None, list[Message]]:
     return (own[0] if own else None), inbox
 
 
-def _send(
-    node: int, component: CutComponent, own: _Own, sent: Sequence[Message], *, superstep: int
-) -> Iterator[pa.RecordBatch]:
+def _send(nodes: Nodes, node: int, result: _Result, *, superstep: int) -> Iterator[pa.RecordBatch]:
+    component, _ = nodes[node]
+    own, sent = result
     parcels = [Parcel(node, own)]
     for message in sent:
         first = component.first_shard if message.to.is_shard else component.first_block

@@ -30,7 +30,7 @@ from crowdfm_core.blocks.unrolled_messages import (
 from crowdfm_core.blocks.workers import by_shard, shards_of
 from crowdfm_core.calibration import calibrate, sureness_sums
 from crowdfm_core.candidates import CandidateGraph
-from crowdfm_core.graph import IntArray
+from crowdfm_core.graph import AnnotationGraph, IntArray
 from crowdfm_core.inference import LabelledTasks, label_posterior
 from crowdfm_core.models.embeddings import (
     TaskFacts,
@@ -69,6 +69,11 @@ class BlockState:
     crowd: Floats | None = None
     groups: Floats | None = None
     labelled: LabelledTasks | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The layout is made anew faster than it travels."""
+        rest = {name: value for name, value in vars(self).items() if name != "layout"}
+        return _arrived, (self.layout.graph, rest)
 
 
 def start_block(
@@ -179,6 +184,10 @@ def finish_block(
         spread=model.ops.array(spread),
     )
     return replace(state.labelled, difficulty=read_out(heads, "difficulty", embedded))
+
+
+def _arrived(graph: AnnotationGraph, rest: dict[str, Any]) -> BlockState:
+    return BlockState(layout=CandidateGraph.of(graph, part_of=rest["cut"].sizes), **rest)
 
 
 def _learn(model: UnrolledModel, layer: int, state: BlockState, sizes: BatchSizes) -> list[Message]:

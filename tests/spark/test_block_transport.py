@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import weakref
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from crowdfm_core.errors import ScoringError
 from udfs import block_transport
 from udfs.block_transport import Parcel, pack, unpack
 
@@ -22,7 +27,7 @@ def test_parcels_come_out_in_the_order_of_superstep_sender_and_place(
     ]
     assert len(sent) > 80
     to_one = [row for row in sent if row.column("node")[0].as_py() == 1]
-    assert len(to_one) == len(sent) - 1
+    assert len(to_one) < len(sent)
     draw = np.random.default_rng(0)
     shuffled = pa.Table.from_batches([to_one[i] for i in draw.permutation(len(to_one))])
     first, array, second, late = unpack(shuffled.to_batches(max_chunksize=7))
@@ -34,3 +39,52 @@ def test_no_piece_is_large() -> None:
     rows = list(pack([Parcel(0, np.zeros(3_000_000))], superstep=0, sender=0))
     assert max(len(row.column("body")[0].as_py()) for row in rows) == 4 << 20
     assert len(rows) == 6
+
+
+def test_what_was_sent_and_received_is_let_go() -> None:
+    """Python workers are reused: what they keep of every part adds up (9 GB at 30 million)."""
+    array = np.zeros(100_000)
+    before = sys.getrefcount(array)
+    received = unpack(list(pack([Parcel(0, array)], superstep=0, sender=0)))
+    assert sys.getrefcount(array) == before
+    body = weakref.ref(base_of(received[0]))
+    assert body() is not None
+    del received
+    assert body() is None
+
+
+def test_arrays_arrive_aligned_writable_and_of_their_own_kind() -> None:
+    """Compiled loops take no others. Strings of Arrow and lists travel, too."""
+    sent = {
+        "odd": np.arange(3, dtype=np.int8),  # what follows would begin anywhere
+        "floats": np.arange(6.0).reshape(2, 3),
+        "columns": np.arange(6.0).reshape(2, 3).T,
+        "every_second": np.arange(10)[::2],
+        "nothing": np.zeros((0, 2), np.float32),
+        "text": pa.chunked_array([["a", None, "\u00e9"]]),
+        "list": ["x", 1],
+    }
+    (found,) = unpack(pack([Parcel(0, sent)], superstep=0, sender=0))
+    assert found.keys() == sent.keys()
+    assert found["list"] == sent["list"]
+    assert found["text"].equals(sent["text"])
+    for name, array in sent.items():
+        if isinstance(array, np.ndarray):
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+            assert found[name].flags.aligned
+            assert found[name].flags.writeable
+
+
+def test_a_piece_that_is_lost_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_transport, "_PIECE", 1000)
+    rows = list(pack([Parcel(0, np.zeros(1000))], superstep=3, sender=5))
+    with pytest.raises(ScoringError, match=r"superstep 3: .* part 5 sent, 1000 bytes are missing"):
+        unpack(rows[:4] + rows[5:])
+
+
+def base_of(array: np.ndarray[Any, Any]) -> Any:
+    """The memory that an array is a view of, as far as numpy knows it."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
 
 from jobs.spark_errors import SPARK_ERRORS, reason_of
+from jobs.steps.lineage import executors_last
 
 __all__ = ["checkpoint_folder", "checkpoints_in"]
 
@@ -28,9 +28,8 @@ def checkpoint_folder(
     Where tables are in a catalog (output None) there is no place of which all executors are known
     to reach it: frames stay on the executors, and a lost one fails the run.
     """
-    is_local = re.fullmatch(r"local(\[.*\])?", master) is not None
     is_given = present is not None and f"/{_FOLDER}/" not in present
-    if is_local or is_given or output is None:
+    if executors_last(master) or is_given or output is None:
         return None
     return f"{output}/{_FOLDER}/{run_id}"
 

@@ -15,6 +15,7 @@ from crowdfm_core.candidates import MAX_DENSE_OPTIONS, ComponentSizes
 from crowdfm_core.config import ScoringConfig
 from crowdfm_core.memory import bytes_of_sizes
 from crowdfm_core.models import ModelConfig
+from jobs.steps.lineage import executors_last, hand_over, let_go
 from jobs.steps.scoring import arrange_batches
 from udfs.batch_tables import SCORE_SCHEMA
 from udfs.block_transport import PART_SCHEMA
@@ -28,6 +29,8 @@ from udfs.score_blocks import (
 )
 
 __all__ = ["BlockPlan", "plan_blocks", "score_in_blocks"]
+
+_HANDED_OVER = 4  # supersteps of whose states the disk has room; two layers
 
 
 @dataclass(frozen=True)
@@ -94,16 +97,24 @@ def score_in_blocks(
     """Return scores as `jobs.steps.scoring.score_annotations` does; same grain and columns.
 
     annotations: with component_id, of any components; those of the plan are scored. steps: of the
-    model's architecture. A part is one
-    partition; every superstep is one stage, so that Spark repeats what a lost executor held, with
-    the same result. Runs on the CPU.
+    model's architecture. A part is one partition; every superstep is one stage, so that Spark
+    repeats what a lost executor held, with the same result. For that the states of all supersteps
+    stay on the executors' disks; where executors last, they are removed on the way, and all but the
+    last supersteps run now. Runs on the CPU.
     """
     nodes = Nodes(plan.components)
     arranged = arrange_batches(_with_block(annotations, plan), options, _batches(plan))
     parts = arranged.mapInArrow(start_blocks(nodes, model, max_bytes=max_bytes), PART_SCHEMA)
+    kept: DataFrame | None = None
+    is_local = executors_last(annotations.sparkSession.sparkContext.master or "")
     for number, step in enumerate(steps, start=1):
         sent = parts.repartitionById(len(nodes), "node")
         parts = sent.mapInArrow(run_superstep(nodes, model, step, number), PART_SCHEMA)
+        if is_local and number % _HANDED_OVER == 0:
+            parts = hand_over(parts)
+            if kept is not None:
+                let_go(kept)
+            kept = parts
     last = parts.repartitionById(len(nodes), "node")
     return last.mapInArrow(finish_parts(nodes, model), SCORE_SCHEMA)
 

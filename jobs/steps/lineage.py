@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-__all__ = ["cut_lineage"]
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["cut_lineage", "executors_last", "hand_over", "let_go"]
 
 
 def cut_lineage(frame: DataFrame, *, keep_layout: bool = False) -> DataFrame:
@@ -15,19 +20,46 @@ def cut_lineage(frame: DataFrame, *, keep_layout: bool = False) -> DataFrame:
     one, a lost executor fails the run. keep_layout: Spark is to know by which key the frame's
     partitions are made, as it does of plans that are not adapted while they run.
     """
-    spark = frame.sparkSession
     # What Spark infers about a frame goes into the copy under names that the copy may lack, and
     # queries over it then fail.
     settings = {"spark.sql.constraintPropagation.enabled": "false"}
     if keep_layout:
         settings["spark.sql.adaptive.enabled"] = "false"
+    with _set(frame.sparkSession, settings):
+        if frame.sparkSession.sparkContext.getCheckpointDir() is not None:
+            return frame.checkpoint()
+        return frame.localCheckpoint()
+
+
+def executors_last(master: str) -> bool:
+    """Whether no executor can be lost while the session lasts: in local mode."""
+    return re.fullmatch(r"local(\[.*\])?", master) is not None
+
+
+def hand_over(frame: DataFrame) -> DataFrame:
+    """Compute a frame now and keep its rows on disk, but nothing of what they were made from.
+
+    Shuffles are removed with it, which otherwise stay until nothing refers to them. Only for where
+    executors last, as what is lost cannot be made again.
+    """
+    settings = {"spark.sql.classic.shuffleDependency.fileCleanup.enabled": "true"}
+    with _set(frame.sparkSession, settings):
+        # Spark looks at the setting when a frame is made, not when it is computed.
+        return frame.select("*").localCheckpoint(storageLevel=StorageLevel.DISK_ONLY)
+
+
+def let_go(handed_over: DataFrame) -> None:
+    """Remove the rows of a frame from hand_over, which is not read again."""
+    handed_over._jdf.queryExecution().logical().rdd().unpersist(True)
+
+
+@contextmanager
+def _set(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
     before = {key: str(spark.conf.get(key)) for key in settings}
     for key, value in settings.items():
         spark.conf.set(key, value)
     try:
-        if spark.sparkContext.getCheckpointDir() is not None:
-            return frame.checkpoint()
-        return frame.localCheckpoint()
+        yield
     finally:
         for key, value in before.items():
             spark.conf.set(key, value)

@@ -152,18 +152,18 @@ class ScoringConfig:
 
     max_method_gib: memory that a classical method's arrays may take on one project, per Spark task;
     a larger project gets no labels from the method, and a row in method_fits that says so.
-    max_model_gib: memory that a batch may take in the frozen model, per Spark task; a larger one
-    fails the run before it is scored.
+    max_model_gib: memory that the frozen model may take, per Spark task; components that do not fit
+    into it together are scored one after another.
     max_annotations_per_block: a component with more is cut into blocks of about so many, which
     Spark scores side by side with the same result; so is one that does not fit into max_model_gib.
-    null: never.
+    null: never; then such a component fails the run before it is scored.
     """
 
     max_annotations_per_batch: int = 1_000_000
     max_annotations_per_block: int | None = 4_000_000
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_method_gib: float = 4.0
-    max_model_gib: float = 16.0
+    max_model_gib: float = 6.0
 
     def __post_init__(self) -> None:
         _expect_range("max_annotations_per_batch", self.max_annotations_per_batch, 1, 2**31 - 1)

@@ -8,6 +8,7 @@ __all__ = [
     "ConfigError",
     "CrowdFMError",
     "InputError",
+    "MemoryBudgetError",
     "RunError",
     "ScoringError",
     "UndefinedMethodError",
@@ -38,6 +39,10 @@ class WeightsError(CrowdFMError):
 
 class ScoringError(CrowdFMError):
     """Raised when a batch cannot be scored or a result breaks an invariant."""
+
+
+class MemoryBudgetError(ScoringError):
+    """Raised before a batch is scored that needs more memory than it may take."""
 
 
 class UndefinedMethodError(ScoringError):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from crowdfm_core.candidates import MAX_DENSE_OPTIONS, ComponentSizes
-from crowdfm_core.errors import ScoringError
+from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models import ModelConfig
 from crowdfm_core.models.attention import AttentionConfig
@@ -33,21 +33,18 @@ DEFAULT_MAX_BYTES = 16 << 30
 def check_memory(
     config: ModelConfig, graph: AnnotationGraph, project_ids: Sequence[str], max_bytes: int
 ) -> None:
-    """Raise ScoringError, naming the project and the setting, where a batch needs more."""
+    """Raise MemoryBudgetError, naming the project and the setting, where a batch needs more."""
     needed = bytes_to_score(config, graph)
     if needed <= max_bytes:
         return
-    # A batch is one component, or several that together stay within the budget of annotations.
     named = ", ".join(repr(project) for project in project_ids[:3])
     more = f" and {len(project_ids) - 3} more" if len(project_ids) > 3 else ""
     sizes = f"{needed / 2**30:.1f} GiB to be scored together, the limit is {max_bytes / 2**30:.1f}"
-    raise ScoringError(
+    raise MemoryBudgetError(
         f"project {named}{more}: {graph.num_annotations} annotations of {graph.num_tasks} tasks by "
         f"{graph.num_workers} workers, with {graph.num_option_rows} options, need about "
-        f"{sizes} GiB; "
-        "raise scoring.max_model_gib as far as a task's memory allows, lower "
-        "scoring.max_annotations_per_batch if the batch holds several components, or "
-        "scoring.max_annotations_per_block to spread one component over more tasks of Spark"
+        f"{sizes} GiB; raise scoring.max_model_gib as far as a task's memory allows, or lower "
+        "scoring.max_annotations_per_block, which spreads a component over more tasks of Spark"
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "SCORE_SCHEMA",
     "DecodedBatch",
     "TaskNames",
+    "halves",
     "score_table",
     "task_rows",
     "task_table",
@@ -137,6 +138,30 @@ class DecodedBatch:
             labels=self.labels,
             first_option=self.first_option,
         )
+
+
+def halves(rows: pa.Table) -> list[pa.Table]:
+    """Split a batch between its components into two of about equal numbers of annotations.
+
+    Returns it alone where it has one component only. The order in which rows came leaves no trace.
+    """
+    is_option = pc.is_null(rows.column("task_id"))
+    annotations, options = rows.filter(pc.invert(is_option)), rows.filter(is_option)
+    projects, project = ranked(annotations.column("project_id"))
+    components, component = ranked(annotations.column("component_id"))
+    keys, place, sizes = np.unique(
+        project * len(components) + component, return_inverse=True, return_counts=True
+    )
+    if len(keys) < 2:
+        return [rows]
+    before = np.cumsum(sizes)[:-1]
+    last = int(np.argmin(np.abs(2 * before - len(annotations))))
+    parts = []
+    for is_here in (place <= last, place > last):
+        listed = projects.take(np.unique(project[is_here]))
+        of_these = pc.is_in(options.column("project_id"), value_set=listed)
+        parts.append(pa.concat_tables([annotations.filter(is_here), options.filter(of_these)]))
+    return parts
 
 
 @dataclass(frozen=True)

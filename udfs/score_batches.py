@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from udfs.batch_tables import OUTPUT_ROWS, DecodedBatch, task_rows, worker_rows
+from crowdfm_core.errors import MemoryBudgetError
+from crowdfm_core.scoring import Scorer
+from udfs.batch_tables import OUTPUT_ROWS, DecodedBatch, halves, task_rows, worker_rows
 from udfs.groups import whole_groups
 from udfs.runtime import scorer_for, task_device
 
@@ -24,7 +26,8 @@ def score_batches(
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return a function for mapInArrow: rows of INPUT_COLUMNS in, rows of SCORE_SCHEMA out.
 
-    A batch may be spread over many record batches; one batch is in memory at a time.
+    A batch may be spread over many record batches; one batch is in memory at a time. One that
+    needs more than max_bytes is scored in parts, as far as it has several components.
     """
 
     def score(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -32,9 +35,22 @@ def score_batches(
             weights, weights_sha256, task_device(device), num_draws, max_probabilities, max_bytes
         )
         for rows in whole_groups(batches, ["batch_index"], min_rows=1):
-            decoded = DecodedBatch(rows)
-            scored = scorer.score(decoded.batch)
-            for table in (task_rows(decoded, scored), worker_rows(decoded, scored)):
+            for table in _score(scorer, rows):
                 yield from table.to_batches(max_chunksize=OUTPUT_ROWS)
 
     return score
+
+
+def _score(scorer: Scorer, rows: pa.Table) -> Iterator[pa.Table]:
+    decoded = DecodedBatch(rows)
+    try:
+        scored = scorer.score(decoded.batch)
+    except MemoryBudgetError:
+        parts = halves(rows)
+        if len(parts) == 1:
+            raise
+        for part in parts:
+            yield from _score(scorer, part)
+    else:
+        yield task_rows(decoded, scored)
+        yield worker_rows(decoded, scored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdfm_core.errors import ScoringError
-from udfs.batch_tables import DecodedBatch
+from udfs.batch_tables import DecodedBatch, halves
 
 # Projects share ids; "Z" stands before "a" in binary order, and what has two bytes after both.
 IDS = st.sampled_from(["a", "Z", "aa", "\u00e9", "b b"])
@@ -79,3 +80,36 @@ def test_project_without_options_is_refused() -> None:
     ]
     with pytest.raises(ScoringError, match=r"batch 7: expected options .* 2, got those of 1;"):
         DecodedBatch(rows.filter(pa.array(keep)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(ANSWERS, st.integers(0, 1000))
+def test_halves_divide_a_batch_between_its_components(
+    answers: dict[tuple[str, str, str], int], seed: int
+) -> None:
+    rows = rows_of(answers, np.random.default_rng(seed))
+    place = rows.schema.get_field_index("component_id")
+    rows = rows.set_column(place, "component_id", rows.column("task_id"))  # one per task
+    sizes = Counter(key[:2] for key in answers)
+    parts = halves(rows)
+    if len(sizes) == 1:
+        assert parts == [rows]
+        return
+    found = [keys_of(part) for part in parts]
+    assert sorted(found[0] + found[1]) == sorted(answers)
+    assert not {key[:2] for key in found[0]} & {key[:2] for key in found[1]}
+    assert abs(len(found[0]) - len(found[1])) <= max(sizes.values())
+    assert found == [keys_of(part) for part in halves(rows_of_same(rows, seed))]
+    for part in parts:
+        DecodedBatch(part)  # raises where it lacks options, or has those of other projects
+
+
+def rows_of_same(rows: pa.Table, seed: int) -> pa.Table:
+    """The rows in another order."""
+    return rows.take(np.random.default_rng(seed + 1).permutation(len(rows)))
+
+
+def keys_of(rows: pa.Table) -> list[tuple[str, str, str]]:
+    columns = (rows.column(name).to_pylist() for name in ("project_id", "task_id", "worker_id"))
+    keys = zip(*columns, strict=True)
+    return sorted(key for key in keys if key[1] is not None)

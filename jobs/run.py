@@ -24,7 +24,13 @@ from jobs.run_row import run_row
 from jobs.schemas import GOLD_TABLES, QUALITY_TABLES, TABLES
 from jobs.session import make_session, scoring_profile
 from jobs.spark_errors import reason_of
-from jobs.steps.annotations import KEY, accepted, conflicting, reject_reasons, resolve_duplicates
+from jobs.steps.annotations import (
+    KEY,
+    conflicting,
+    parse_times,
+    resolve_duplicates,
+    split_annotations,
+)
 from jobs.steps.components import (
     add_components,
     check_components,
@@ -200,11 +206,10 @@ class _Run:
 
     def _annotations(self) -> DataFrame:
         """Split good rows from bad ones, resolve duplicates, count and write both."""
-        checked = reject_reasons(self.raw)
-        rejected = checked.where("NOT is_good")
+        good, rejected = split_annotations(self.raw)
         if self.config.duplicates == "reject":
-            rejected = rejected.unionByName(conflicting(checked))
-        annotations = resolve_duplicates(accepted(checked), self.config.duplicates)
+            rejected = rejected.unionByName(conflicting(good))
+        annotations = resolve_duplicates(parse_times(good), self.config.duplicates)
         self.summary.rows_read = self.raw.count()
         run_id = self.summary.run_id
         if self.dry_run:

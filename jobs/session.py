@@ -30,6 +30,8 @@ _ALWAYS = {
     "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
     # Lists per task are made without sorting by text first, as Spark does from 128 tasks on.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
+    # Rows that are sorted by a key are summed per key as they come, without a table of all keys.
+    "spark.sql.execution.replaceHashWithSortAgg": "true",
     "spark.python.worker.reuse": "true",  # the frozen model is loaded once per Python worker
     # Ids in names of folders (project=007) are text.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",

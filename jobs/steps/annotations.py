@@ -12,12 +12,12 @@ from pyspark.sql import functions as F
 __all__ = [
     "KEY",
     "MAX_ID_CHARACTERS",
-    "accepted",
-    "add_reasons",
     "arrange_by_task",
     "conflicting",
-    "reject_reasons",
+    "parse_times",
     "resolve_duplicates",
+    "split_annotations",
+    "split_rows",
 ]
 
 KEY = ("project_id", "task_id", "worker_id")
@@ -26,8 +26,8 @@ KEY = ("project_id", "task_id", "worker_id")
 MAX_ID_CHARACTERS = 1024
 
 
-def reject_reasons(raw: DataFrame) -> DataFrame:
-    """Add `is_good` and `reasons` (array<string>, empty for a good row); grain: one input row.
+def split_annotations(raw: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """Return the good rows and the rejected ones, see split_rows.
 
     Takes text columns project_id, task_id, worker_id, label and annotated_at, typed_time (a
     timestamp: annotated_at where it came as one), and read_problem (null, or a reason of its own).
@@ -35,46 +35,46 @@ def reject_reasons(raw: DataFrame) -> DataFrame:
     """
     is_text = F.col("typed_time").isNull() & ~_is_blank("annotated_at")
     untimely = is_text & _time("annotated_at").isNull()
-    return add_reasons(raw, (*KEY, "label"), invalid_annotated_at=untimely)
+    return split_rows(raw, (*KEY, "label"), invalid_annotated_at=untimely)
 
 
-def add_reasons(raw: DataFrame, names: Sequence[str], **checks: Column) -> DataFrame:
-    """Add `reasons`: which of the text columns `names` cannot be used, and which checks apply.
+def split_rows(
+    raw: DataFrame, names: Sequence[str], **checks: Column
+) -> tuple[DataFrame, DataFrame]:
+    """Return the good rows, and the others with `reasons` (array<string>); grain: one input row.
 
-    checks: reason -> whether a row has it, never null. A row that could not be read has only that
-    reason. Adds `is_good`, too: whether there are none, which is found out faster.
+    reasons: which of the text columns `names` cannot be used, and which checks apply. A row that
+    could not be read has only that reason. checks: reason -> whether a row has it, never null.
     """
     problems = {f"missing_{name}": _is_blank(name) for name in names}
     problems |= {f"{name}_too_long": _is_too_long(name) for name in names}
     problems |= checks
-    found = [F.when(is_so, F.lit(reason)) for reason, is_so in problems.items()]
     # What could not be read has no columns whose absence would be worth a reason.
     unread = F.col("read_problem").isNotNull()
-    # Nearly all rows are good: only the others pay for an array that is put together.
-    is_good = ~reduce(Column.__or__, problems.values(), unread)
-    reasons = F.when(is_good, F.array().cast("array<string>"))
-    reasons = reasons.when(unread, F.array("read_problem"))
-    reasons = reasons.otherwise(F.array_compact(F.array(*found)))
-    return raw.withColumns({"is_good": is_good, "reasons": reasons})
+    is_bad = reduce(Column.__or__, problems.values(), unread)
+    found = F.array_compact(F.array(*(F.when(is_so, name) for name, is_so in problems.items())))
+    # Filtered first: nearly all rows are good, and their records need not be put together.
+    rejected = raw.where(is_bad).withColumn(
+        "reasons", F.when(unread, F.array("read_problem")).otherwise(found)
+    )
+    return raw.where(~is_bad), rejected
 
 
-def accepted(checked: DataFrame) -> DataFrame:
-    """Keep the good rows and parse annotated_at to a timestamp; grain: one input row.
+def parse_times(good: DataFrame) -> DataFrame:
+    """Make annotated_at a timestamp; grain: one input row.
 
-    Columns: project_id, task_id, worker_id, label and annotated_at. The others tell what is wrong
-    with a row.
+    good: of split_annotations. Columns: project_id, task_id, worker_id, label and annotated_at. The
+    others tell what is wrong with a row.
     """
-    good = checked.where("is_good")
     time = F.coalesce("typed_time", _time("annotated_at"))
     return good.select(*KEY, "label", time.alias("annotated_at"))
 
 
-def conflicting(checked: DataFrame) -> DataFrame:
+def conflicting(good: DataFrame) -> DataFrame:
     """Return good rows whose worker gave differing answers to the task, with that as the reason.
 
     Grain: one input row. They are rejected under the duplicate rule `reject`.
     """
-    good = checked.where("is_good")
     keys = good.groupBy(*KEY).agg(F.count_distinct("label").alias("answers")).where("answers > 1")
     rows = good.join(keys, list(KEY), "left_semi")
     return rows.withColumn("reasons", F.array(F.lit("conflicting_answers")))
@@ -93,14 +93,17 @@ def resolve_duplicates(valid: DataFrame, rule: Literal["latest", "first", "rejec
     rest = [name for name in valid.columns if name not in (*KEY, "label")]
     # The order of the struct's fields is the rule; whole rows follow, to break ties for good.
     ranked = F.struct(place.isNull(), place, F.col("label"), *(F.col(name) for name in rest))
-    # Sorted once, and by a hash of the task before the ids, which are slow to compare.
-    hashed = F.xxhash64("project_id", "task_id").alias("hashed")
+    # Sorted by a hash of the task first, as ids are slow to compare. Spark plans an aggregate with
+    # lists over sorted rows as one pass, but one of structs alone as two.
+    zero = F.size(F.collect_list(F.lit(None).cast("int")))
     kept = (
         valid.repartition("project_id", "task_id")
-        .groupBy(hashed, *KEY)
+        .withColumn("hashed", F.xxhash64("project_id", "task_id"))
+        .sortWithinPartitions("hashed", *KEY)
+        .groupBy("hashed", *KEY)
         .agg(
             F.min(ranked).alias("kept"),
-            (F.count("*") - 1).alias("num_duplicates"),
+            (F.count("*") - 1 + zero).alias("num_duplicates"),
             F.min("label").alias("smallest"),
             F.max("label").alias("greatest"),
         )
@@ -111,15 +114,16 @@ def resolve_duplicates(valid: DataFrame, rule: Literal["latest", "first", "rejec
     return kept.select(*KEY, *(F.col(f"kept.{name}") for name in names), "num_duplicates")
 
 
-def arrange_by_task(annotations: DataFrame) -> DataFrame:
+def arrange_by_task(rows: DataFrame, *within: str) -> DataFrame:
     """Add task_hash (bigint) and put each task's rows side by side in one partition; same grain.
 
-    Where the result is persisted, what counts or joins by (task_hash, project_id, task_id) neither
-    moves nor sorts it. The first is a hash of the others, as ids are slow to compare.
+    What groups or joins the result by (task_hash, project_id, task_id), also with the columns
+    `within` in this order, neither moves nor sorts it. The first is a hash of the others, as ids
+    are slow to compare.
     """
-    hashed = annotations.withColumn("task_hash", F.xxhash64("project_id", "task_id"))
+    hashed = rows.withColumn("task_hash", F.xxhash64("project_id", "task_id"))
     key = ("task_hash", "project_id", "task_id")
-    return hashed.repartition(*key).sortWithinPartitions(*key)
+    return hashed.repartition(*key).sortWithinPartitions(*key, *within)
 
 
 def _time(name: str) -> Column:

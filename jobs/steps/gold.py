@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from crowdfm_core.config import JobConfig
 from crowdfm_core.methods.registry import takes_gold
-from jobs.steps.annotations import add_reasons
+from jobs.steps.annotations import split_rows
 from udfs.aggregate_projects import KNOWN_OPTION
 
 __all__ = [
@@ -34,7 +34,8 @@ def gold_labels(raw: DataFrame, *, held_out: float = 0.0) -> DataFrame:
     use it; about a share `held_out` in [0, 1] of the tasks, by a hash of their ids and so the same
     from run to run, is kept from them.
     """
-    per_task = _checked(raw).where("is_good").groupBy(*_KEY)
+    good, _ = _split(raw)
+    per_task = good.groupBy(*_KEY)
     agreed = per_task.agg(
         F.min("true_label").alias("true_label"), F.max("true_label").alias("last")
     )
@@ -70,13 +71,12 @@ def known_options(options: DataFrame, gold: DataFrame) -> DataFrame:
 
 def rejected_gold(raw: DataFrame) -> DataFrame:
     """Return the rows that gold_labels does not use, with `reasons`; grain: one row that came."""
-    checked = _checked(raw)
-    good = checked.where("is_good")
+    good, rejected = _split(raw)
     labels = good.groupBy(*_KEY).agg(F.count_distinct("true_label").alias("labels"))
     rows = good.join(labels.where("labels > 1"), list(_KEY), "left_semi")
     reason = F.array(F.lit("conflicting_true_labels"))
-    return checked.where("NOT is_good").unionByName(rows.withColumn("reasons", reason))
+    return rejected.unionByName(rows.withColumn("reasons", reason))
 
 
-def _checked(raw: DataFrame) -> DataFrame:
-    return add_reasons(raw, (*_KEY, "true_label"))
+def _split(raw: DataFrame) -> tuple[DataFrame, DataFrame]:
+    return split_rows(raw, (*_KEY, "true_label"))

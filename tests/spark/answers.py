@@ -1,4 +1,4 @@
-"""Who answers which task in the lakes of the scoring tests, and the sizes of what comes out."""
+"""Who answers which task in the lakes of the scoring tests, the sizes of what comes out, plans."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 
 from jobs.steps.components import component_sizes
 
-__all__ = ["assignments", "sizes_of"]
+__all__ = ["assignments", "plan_of", "sizes_of"]
 
 
 def assignments(
@@ -34,3 +34,8 @@ def sizes_of(placed: DataFrame) -> DataFrame:
     """The components of annotations that carry component_id."""
     workers = placed.select("project_id", "worker_id", "component_id").distinct()
     return component_sizes(placed, workers)
+
+
+def plan_of(frame: DataFrame) -> str:
+    """How Spark would compute a frame."""
+    return str(frame._jdf.queryExecution().executedPlan().toString())

@@ -11,11 +11,12 @@ from pyspark.sql import SparkSession
 
 from jobs.steps.annotations import (
     MAX_ID_CHARACTERS,
-    accepted,
     conflicting,
-    reject_reasons,
+    parse_times,
     resolve_duplicates,
+    split_annotations,
 )
+from tests.spark.answers import plan_of
 
 RAW = """
 project_id string, task_id string, worker_id string, label string, annotated_at string,
@@ -24,7 +25,7 @@ typed_time timestamp, read_problem string
 VALID = "project_id string, task_id string, worker_id string, label string, annotated_at timestamp"
 
 
-def test_reject_reasons_names_everything_that_is_wrong_with_a_row(spark: SparkSession) -> None:
+def test_rejected_rows_name_everything_that_is_wrong_with_them(spark: SparkSession) -> None:
     rows: list[tuple[tuple[str | None, ...], list[str]]] = [
         (("p", "t", "w", "a", "2026-01-02T03:04:05Z"), []),  # nothing wrong
         (("p", "t", "w", "a", None), []),  # a time is optional
@@ -39,15 +40,15 @@ def test_reject_reasons_names_everything_that_is_wrong_with_a_row(spark: SparkSe
     ]
     read: list[tuple[Any, ...]] = [(*row, None, None) for row, _ in rows]
     read.append((None,) * 6 + ("unreadable_file",))  # one reason is enough
-    rows.append(((), ["unreadable_file"]))
-    checked = reject_reasons(spark.createDataFrame(read, RAW))
-    found = checked.collect()
-    assert [row["reasons"] for row in found] == [reasons for _, reasons in rows]
-    good = accepted(checked).collect()
-    assert len(good) == 4
-    assert good[0]["annotated_at"] == datetime(2026, 1, 2, 3, 4, 5)
-    assert good[2]["task_id"] == rows[2][0][1]
-    assert found[6]["annotated_at"] == "yesterday"  # as it came
+    expected = [reasons for _, reasons in rows if reasons] + [["unreadable_file"]]
+    good, rejected = split_annotations(spark.createDataFrame(read, RAW))
+    found = rejected.collect()
+    assert [row["reasons"] for row in found] == expected
+    assert found[2]["annotated_at"] == "yesterday"  # as it came
+    parsed = parse_times(good).collect()
+    assert len(parsed) == 4
+    assert parsed[0]["annotated_at"] == datetime(2026, 1, 2, 3, 4, 5)
+    assert parsed[2]["task_id"] == rows[2][0][1]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +67,12 @@ def test_time_is_read_as_iso_8601_or_as_a_number_since_1970(
     spark: SparkSession, text: str, expected: datetime | None
 ) -> None:
     rows = spark.createDataFrame([("p", "t", "w", "a", text, None, None)], RAW)
-    checked = reject_reasons(rows)
-    assert [row["annotated_at"] for row in accepted(checked).collect()] == (
+    good, rejected = split_annotations(rows)
+    assert [row["annotated_at"] for row in parse_times(good).collect()] == (
         [] if expected is None else [expected]
     )
-    assert checked.where("array_contains(reasons, 'invalid_annotated_at')").count() == (
-        expected is None
+    assert [row["reasons"] for row in rejected.collect()] == (
+        [["invalid_annotated_at"]] if expected is None else []
     )
 
 
@@ -82,9 +83,9 @@ def test_time_that_came_as_one_is_taken_as_it_is(spark: SparkSession) -> None:
         "annotated_at, timestamp_seconds(400000000000) AS typed_time, "
         "CAST(NULL AS STRING) AS read_problem"
     )
-    checked = reject_reasons(rows)
-    assert [row["reasons"] for row in checked.select("reasons").collect()] == [[]]
-    times = accepted(checked).selectExpr("unix_seconds(annotated_at) AS seconds").collect()
+    good, rejected = split_annotations(rows)
+    assert rejected.count() == 0
+    times = parse_times(good).selectExpr("unix_seconds(annotated_at) AS seconds").collect()
     assert [row["seconds"] for row in times] == [400_000_000_000]
 
 
@@ -95,9 +96,16 @@ def test_conflicting_answers_are_rejected_with_all_their_rows(spark: SparkSessio
         ("p", "t2", "w", "a", None, None, None),  # repeated, but the same
         ("p", "t2", "w", "a", None, None, None),
     ]
-    found = conflicting(reject_reasons(spark.createDataFrame(rows, RAW))).collect()
+    good, _ = split_annotations(spark.createDataFrame(rows, RAW))
+    found = conflicting(good).collect()
     assert sorted(row["label"] for row in found) == ["a", "b"]
     assert {tuple(row["reasons"]) for row in found} == {("conflicting_answers",)}
+
+
+def test_duplicates_are_resolved_in_one_pass_over_sorted_rows(spark: SparkSession) -> None:
+    """Spark plans two without a certain setting and a certain kind of aggregate."""
+    valid = spark.createDataFrame([("p", "t", "w", "a", None)], VALID)
+    assert plan_of(resolve_duplicates(valid, "latest")).count("Aggregate(") == 1
 
 
 def time(day: int | None) -> datetime | None:

@@ -260,7 +260,7 @@ def _same_key(spec: Table) -> str:
 
 def _comparable(name: str, kind: str) -> Column:
     """Maps cannot be compared; their sorted entries can."""
-    column = F.array_sort(F.map_entries(name)) if kind.startswith("map<") else F.col(name)
+    column = F.sort_array(F.map_entries(name)) if kind.startswith("map<") else F.col(name)
     return column.alias(name)
 
 

@@ -22,7 +22,7 @@ SELECT
   sums.task_key,
   any_value(sums.known_option) AS known_option,
   transform(
-    array_sort(
+    sort_array(
       collect_list(
         struct(
           sums.true_option,

@@ -15,7 +15,7 @@ rankings AS (
   SELECT
     candidates.task_key,
     min(candidates.label_option) AS label_option,
-    array_sort(
+    sort_array(
       collect_list(
         struct(
           -CASE WHEN share >= most - {tie} THEN most ELSE share END AS most_probable_first,

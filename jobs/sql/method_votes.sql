@@ -15,7 +15,7 @@ WITH votes AS (
 SELECT
   project_key,
   task_key,
-  map_from_entries(array_sort(collect_list(struct(option_index, num_votes)))) AS votes
+  map_from_entries(sort_array(collect_list(struct(option_index, num_votes)))) AS votes
 FROM votes
 GROUP BY
   project_key,

@@ -26,7 +26,7 @@ projects AS (
     CAST(sum(num_method_pairs) AS BIGINT) AS num_method_pairs,
     sum(num_differing_pairs) AS num_differing_pairs,
     sum(num_tasks * ln(num_tasks)) FILTER (WHERE label IS NOT NULL) AS count_logs,
-    array_sort(
+    sort_array(
       collect_list(struct(-num_tasks AS most_first, label)) FILTER (WHERE label IS NOT NULL)
     ) AS labels
   FROM per_label

@@ -1,24 +1,23 @@
 -- Grain: project_id, worker_id, of workers who share an error. {answers}: quality_answers.sql;
--- {most_alike}: quality_most_alike.sql. For workers with {fewest} shared errors: num_common_errors,
--- errors of at most {max_alike} workers on tasks that the most alike worker answered too; of these
--- chance_units / {unit} would be shared, and variance_units / {unit} is the variance, if another one
--- of the task's workers had been there in that worker's place.
+-- {most_alike}: quality_most_alike.sql; {suspected}: its rows with enough shared errors for suspicion.
+-- Of these: num_common_errors, errors of at most {max_alike} workers on tasks that the most alike worker
+-- answered too; chance_units / {unit} of them would be shared, and variance_units / {unit} is the
+-- variance, if another one of the task's workers had been there in that worker's place.
 WITH errors AS (
   SELECT
     answers.task_hash,
     answers.project_id,
     answers.task_id,
     answers.worker_id,
-    alike.most_alike_worker_id,
+    suspected.most_alike_worker_id,
     (answers.num_same - 1) / nullif(answers.num_task_annotations - 1, 0) AS chance
   FROM {answers} AS answers
-  JOIN {most_alike} AS alike
-    ON answers.project_id = alike.project_id
-    AND answers.worker_id = alike.worker_id
+  JOIN {suspected} AS suspected
+    ON answers.project_id = suspected.project_id
+    AND answers.worker_id = suspected.worker_id
   WHERE
     answers.answer <> answers.label
     AND answers.num_same <= {max_alike}
-    AND alike.num_shared_errors >= {fewest}
 ),
 -- Few workers are the most alike of another: only their answers are moved to the errors.
 others AS (
@@ -28,10 +27,9 @@ others AS (
     answers.task_id,
     answers.worker_id
   FROM {answers} AS answers
-  LEFT SEMI JOIN {most_alike} AS alike
-    ON answers.project_id = alike.project_id
-    AND answers.worker_id = alike.most_alike_worker_id
-    AND alike.num_shared_errors >= {fewest}
+  LEFT SEMI JOIN {suspected} AS suspected
+    ON answers.project_id = suspected.project_id
+    AND answers.worker_id = suspected.most_alike_worker_id
 ),
 common AS (
   SELECT

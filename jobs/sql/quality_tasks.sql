@@ -1,20 +1,21 @@
 -- Grain: project_id, task_id, of all tasks. {votes}: task_votes.sql; {labels}: aggregated_labels of
--- all methods; {gold}: gold_labels. label, probability and entropy are those of {reference}, null
--- where it abstains; num_methods: methods with a label; dissenting_methods: those with another label
--- than the reference; support: mean probability that the methods give to its label (of num_methods):
--- of a method without probabilities 1 or 0, of one that ranks the label below its second place 0.
+-- all methods, from arrange_by_task; {gold}: gold_labels. label, probability and entropy are those of
+-- {reference}, null where it abstains; num_methods: methods with a label; dissenting_methods: those with
+-- another label than the reference; support: mean probability that the methods give to its label (of
+-- num_methods): of a method without probabilities 1 or 0, of one that ranks the label below its second
+-- place 0.
 WITH named AS (
   SELECT
-    xxhash64(project_id, task_id) AS task_hash,
+    task_hash,
     project_id,
     task_id,
     -- Sorted, so that sums do not depend on the order in which rows arrive.
-    array_sort(
+    sort_array(
       collect_list(struct(method, label, probability, runner_up_label, margin, entropy))
     ) AS methods
   FROM {labels}
   GROUP BY
-    xxhash64(project_id, task_id),
+    task_hash,
     project_id,
     task_id
 ),
@@ -24,8 +25,9 @@ compared AS (
     project_id,
     task_id,
     methods,
-    transform(methods, m -> m.label) AS labels,
-    get(filter(methods, m -> m.method = {reference}), 0) AS chosen
+    get(methods, CAST(array_position(methods.method, {reference}) - 1 AS INT)) AS chosen,
+    -- Of nearly all tasks; functions of lambdas take long.
+    array_min(methods.label) = array_max(methods.label) AS is_unanimous
   FROM named
 )
 SELECT
@@ -39,18 +41,22 @@ SELECT
   compared.chosen.entropy AS entropy,
   gold.true_label,
   coalesce(size(compared.methods), 0) AS num_methods,
-  coalesce(
-    aggregate(
-      compared.labels,
-      0,
-      (pairs, one) -> pairs + size(filter(compared.labels, other -> other <> one)),
-      pairs -> CAST(pairs / 2 AS INT)
-    ),
-    0
-  ) AS num_differing_pairs,
-  transform(
-    filter(compared.methods, m -> m.label <> compared.chosen.label), m -> m.method
-  ) AS dissenting_methods,
+  CASE
+    WHEN NOT compared.is_unanimous
+      THEN
+        aggregate(
+          compared.methods.label,
+          0,
+          (pairs, one) -> pairs + size(filter(compared.methods.label, other -> other <> one)),
+          pairs -> CAST(pairs / 2 AS INT)
+        )
+    ELSE 0
+  END AS num_differing_pairs,
+  CASE
+    WHEN NOT compared.is_unanimous
+      THEN filter(compared.methods, m -> m.label <> compared.chosen.label).method
+    WHEN compared.is_unanimous THEN CAST(array() AS ARRAY<STRING>)
+  END AS dissenting_methods,
   aggregate(
     compared.methods,
     0D,

@@ -92,7 +92,7 @@ confusions AS (
   SELECT
     project_id,
     method,
-    array_sort(collect_list(struct(-num_tasks AS most_first, true_label, label))) AS cells
+    sort_array(collect_list(struct(-num_tasks AS most_first, true_label, label))) AS cells
   FROM cells
   GROUP BY
     project_id,

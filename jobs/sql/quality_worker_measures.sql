@@ -53,7 +53,7 @@ matrices AS (
     project_id,
     worker_id,
     size(collect_set(label)) AS num_labels,
-    array_sort(
+    sort_array(
       collect_list(struct(-num_annotations AS most_first, label, answer))
     ) AS confusion
   FROM {confusions}

@@ -18,31 +18,51 @@ WITH counted AS (
     task_id,
     component_id,
     label
-)
-SELECT
-  counted.task_hash,
-  counted.project_id,
-  counted.task_id,
-  counted.component_id,
-  sum(counted.num_votes) AS num_annotations,
-  transform(
-    array_sort(
+),
+compared AS (
+  SELECT
+    counted.*,
+    options.num_votes AS num_project_votes
+  FROM counted
+  JOIN {options} AS options
+    ON counted.project_id = options.project_id
+    AND counted.label = options.label
+  -- Annotations come in this order: that is said for Spark, which sorts nothing here.
+  SORT BY
+    counted.task_hash,
+    counted.project_id,
+    counted.task_id,
+    counted.component_id
+),
+ranked AS (
+  SELECT
+    task_hash,
+    project_id,
+    task_id,
+    component_id,
+    sum(num_votes) AS num_annotations,
+    sort_array(
       collect_list(
         struct(
-          -counted.num_votes AS most_votes_first,
-          -options.num_votes AS most_common_first,
-          counted.label AS label
+          -num_votes AS most_votes_first,
+          -num_project_votes AS most_common_first,
+          label,
+          num_votes
         )
       )
-    ),
-    vote -> struct(vote.label AS label, -vote.most_votes_first AS num_votes)
-  ) AS votes
-FROM counted
-JOIN {options} AS options
-  ON counted.project_id = options.project_id
-  AND counted.label = options.label
-GROUP BY
-  counted.task_hash,
-  counted.project_id,
-  counted.task_id,
-  counted.component_id
+    ) AS ranking
+  FROM compared
+  GROUP BY
+    task_hash,
+    project_id,
+    task_id,
+    component_id
+)
+SELECT
+  task_hash,
+  project_id,
+  task_id,
+  component_id,
+  num_annotations,
+  arrays_zip(ranking.label, ranking.num_votes) AS votes
+FROM ranked

@@ -23,7 +23,7 @@ tasks AS (
     task_key,
     -sum(units_against) AS for_all,
     sum(num_votes) AS num_annotations,
-    array_sort(collect_list(struct(option_index, units, num_votes))) AS answered
+    sort_array(collect_list(struct(option_index, units, num_votes))) AS answered
   FROM votes
   GROUP BY
     project_key,
@@ -72,7 +72,7 @@ SELECT
   CASE
     WHEN most > 0
       THEN
-        array_sort(
+        sort_array(
           transform(filter(counts, c -> c.units >= most - most * {tie}), c -> c.option_index)
         )
     ELSE sequence(0, num_options - 1)

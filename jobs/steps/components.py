@@ -51,10 +51,11 @@ def add_components(annotations: DataFrame, worker_components: DataFrame) -> Data
     """Add component_id and task_hash to every annotation; grain: project_id, task_id, worker_id.
 
     worker_components: of find_components, best persisted, as they are counted first. The result is
-    arranged by task, and best persisted too.
+    arranged by task and its answers, and best persisted too.
     """
     workers = small(worker_components, worker_components.count())
-    return arrange_by_task(annotations.join(workers, ["project_id", "worker_id"]))
+    placed = annotations.join(workers, ["project_id", "worker_id"])
+    return arrange_by_task(placed, "component_id", "label")
 
 
 def component_sizes(annotations: DataFrame, worker_components: DataFrame) -> DataFrame:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
+from jobs.steps.annotations import arrange_by_task
 from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
 
@@ -34,6 +36,12 @@ _FEWEST_SHARED = 5  # errors shared with one worker, below which nobody is suspe
 _MAX_SECONDS = 3600  # a longer interval between two answers is a pause
 _MAX_CELLS = 1000  # of a confusion matrix in a column
 _MAX_LABELS = 1000  # with their shares in a column
+
+# Of the labels, what tells methods apart.
+_COMPARED = (
+    *("project_id", "task_id", "method", "label"),
+    *("probability", "runner_up_label", "margin", "entropy"),
+)
 
 # Pairs for Cohen's kappa, per project: of at most so many workers, at most so many times.
 _PAIRED_WORKERS = 10
@@ -65,7 +73,8 @@ def measure_quality(
     the cells of confusion matrices move.
     """
     unit, of_reference = {"unit": _UNIT}, {"reference": reference}
-    with_labels = run_sql("quality_tasks", of_reference, votes=votes, labels=labels, gold=gold)
+    by_task = arrange_by_task(labels.select(*_COMPARED))
+    with_labels = run_sql("quality_tasks", of_reference, votes=votes, labels=by_task, gold=gold)
     tasks = _kept(with_labels, persisted)
     answers = _kept(run_sql("quality_answers", annotations=annotations, tasks=tasks), persisted)
     confusions = _kept(count_confusions(answers), persisted)
@@ -121,6 +130,7 @@ def measure_workers(
     confusions: of count_confusions.
     """
     alike = cut_lineage(run_sql("quality_most_alike", {"max_alike": _MAX_ALIKE}, answers=answers))
+    suspected = alike.where(F.col("num_shared_errors") >= _FEWEST_SHARED)
     # Summed per project and compared with the sums: made twice without this.
     measures = cut_lineage(run_sql("quality_worker_measures", confusions=confusions))
     return run_sql(
@@ -135,9 +145,10 @@ def measure_workers(
         measures=measures,
         shared_errors=run_sql(
             "quality_shared_errors",
-            {"max_alike": _MAX_ALIKE, "fewest": _FEWEST_SHARED, "unit": _UNIT},
+            {"max_alike": _MAX_ALIKE, "unit": _UNIT},
             answers=answers,
-            most_alike=small(alike, alike.count()),
+            most_alike=alike,
+            suspected=small(suspected, suspected.count()),
         ),
         speeds=run_sql("quality_speed", {"max_seconds": _MAX_SECONDS}, annotations=annotations),
     )

@@ -19,6 +19,7 @@ from jobs.steps.majority_vote import (
     majority_vote_workers,
 )
 from jobs.steps.options import index_options
+from tests.spark.answers import plan_of
 
 SCHEMA = "project_id string, task_id string, worker_id string, label string, component_id string"
 
@@ -29,6 +30,20 @@ def arranged(spark: SparkSession, rows: Any) -> DataFrame:
 
 def counted(annotations: DataFrame) -> DataFrame:
     return count_votes(annotations, index_options(annotations))
+
+
+def test_votes_are_counted_as_the_rows_come(spark: SparkSession) -> None:
+    """Without tables of all tasks in memory, which sorted rows do not need."""
+    rows = [("p", "t", "1", "a", "c"), ("p", "t", "2", "b", "c")]
+    annotations = spark.createDataFrame(rows, SCHEMA)
+    placed = arrange_by_task(annotations, "component_id", "label").persist()
+    placed.count()
+    plan = plan_of(count_votes(placed, index_options(annotations).persist()))
+    votes = plan.split("BroadcastExchange")[0]
+    assert votes.count("SortAggregate") == 2  # per answer, per task
+    assert "HashAggregate" not in votes
+    assert " Sort " not in votes.split("InMemoryTableScan")[0]
+    spark.catalog.clearCache()
 
 
 def test_labels_follow_votes_then_the_project_then_the_alphabet(spark: SparkSession) -> None:

@@ -102,7 +102,7 @@ def test_tasks_compare_the_reference_with_the_other_methods(spark: SparkSession)
         "quality_tasks",
         {"reference": "m"},
         votes=with_hash(spark.createDataFrame(votes, VOTES)),
-        labels=spark.createDataFrame(labels, LABELS),
+        labels=with_hash(spark.createDataFrame(labels, LABELS)),
         gold=spark.createDataFrame([("p", "split", "c"), ("p", "none", "c")], GOLD),
     ).drop("task_hash", "num_annotations", "votes", "project_id")
     expected = spark.createDataFrame(
@@ -188,11 +188,13 @@ def test_shared_errors_find_who_makes_the_same_mistakes(spark: SparkSession) -> 
         *answers("t4", "b", "b", "b", "b"),  # what all choose says nothing either
     ]
     judged = with_hash(spark.createDataFrame(rows, JUDGED_ANSWERS))
+    alike = run_sql("quality_most_alike", {"max_alike": 3}, answers=judged)
     found = run_sql(
         "quality_shared_errors",
-        {"max_alike": 3, "fewest": 2, "unit": 9000},
+        {"max_alike": 3, "unit": 9000},
         answers=judged,
-        most_alike=run_sql("quality_most_alike", {"max_alike": 3}, answers=judged),
+        most_alike=alike,
+        suspected=alike.where("num_shared_errors >= 2"),
     )
     # Of the other three workers one gave the same answer to t1, and two to t2.
     common = (2, 3000 + 6000, 2000 + 2000)

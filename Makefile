@@ -46,7 +46,7 @@ bench: $(VENV)/.test-ready  ## Measure speed, one JSON line each; ARGS="kernel_s
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: bench-lake
-bench-lake: $(VENV)/.test-ready  ## Measure the nightly job on drawn lakes; ARGS=senti, 1m, 10m, 100m
+bench-lake: $(VENV)/.test-ready  ## Measure the nightly job on drawn lakes; ARGS=senti, 1m, 10m, 40m, 100m
 	@$(BIN)/python -m tests.bench.lake_benchmark $(ARGS)
 
 .PHONY: bench-scale

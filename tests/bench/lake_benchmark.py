@@ -42,6 +42,7 @@ LAKES = {
     ),
     "1m": LakeSizes(1_000_000, 400),
     "10m": LakeSizes(10_000_000, 2_000),
+    "40m": LakeSizes(40_000_000, 800, largest_share=0.75),  # one project of 30 million, in blocks
     "100m": LakeSizes(100_000_000, 2_000, largest_share=0.3),
 }
 _DEFAULT = ("senti", "10m")

@@ -16,6 +16,7 @@ from crowdfm_core.config import OutputConfig
 from crowdfm_core.errors import InputError, RunError
 from jobs.schemas import TABLES, Table
 from jobs.spark_errors import reason_of
+from jobs.spark_settings import settings_of
 from jobs.table_spec import WITHIN_UNIT, quoted
 
 __all__ = ["Tables", "write_new_table"]
@@ -222,15 +223,8 @@ class Tables:
     @contextmanager
     def marked_commits(self) -> Iterator[None]:
         """Put the run's id into all commits made within; MERGE reads it from the session alone."""
-        before = self._spark.conf.get(_USER_METADATA, None)
-        self._spark.conf.set(_USER_METADATA, self._metadata)
-        try:
+        with settings_of(self._spark, {_USER_METADATA: self._metadata}):
             yield
-        finally:
-            if before is None:
-                self._spark.conf.unset(_USER_METADATA)
-            else:
-                self._spark.conf.set(_USER_METADATA, before)
 
 
 def write_new_table(rows: DataFrame, path: str) -> None:

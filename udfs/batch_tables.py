@@ -83,12 +83,10 @@ class DecodedBatch:
     """
 
     def __init__(self, rows: pa.Table) -> None:
-        is_option = pc.is_null(rows.column("task_id"))
-        annotations = rows.filter(pc.invert(is_option)).combine_chunks()
-        options = rows.filter(is_option).sort_by(
-            [("project_id", "ascending"), ("option_index", "ascending")]
-        )
-        options = options.combine_chunks()
+        annotations, options = _by_kind(rows)
+        annotations = annotations.combine_chunks()
+        in_order = [("project_id", "ascending"), ("option_index", "ascending")]
+        options = options.sort_by(in_order).combine_chunks()
         listed, project = ranked(annotations.column("project_id"))
         tasks, task_rank = ranked(annotations.column("task_id"))
         workers, worker_rank = ranked(annotations.column("worker_id"))
@@ -145,8 +143,7 @@ def halves(rows: pa.Table) -> list[pa.Table]:
 
     Returns it alone where it has one component only. The order in which rows came leaves no trace.
     """
-    is_option = pc.is_null(rows.column("task_id"))
-    annotations, options = rows.filter(pc.invert(is_option)), rows.filter(is_option)
+    annotations, options = _by_kind(rows)
     projects, project = ranked(annotations.column("project_id"))
     components, component = ranked(annotations.column("component_id"))
     keys, place, sizes = np.unique(
@@ -162,6 +159,12 @@ def halves(rows: pa.Table) -> list[pa.Table]:
         of_these = pc.is_in(options.column("project_id"), value_set=listed)
         parts.append(pa.concat_tables([annotations.filter(is_here), options.filter(of_these)]))
     return parts
+
+
+def _by_kind(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The annotations of a batch, and the rows that list options."""
+    is_option = pc.is_null(rows.column("task_id"))
+    return rows.filter(pc.invert(is_option)), rows.filter(is_option)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,11 @@ def _score(scorer: Scorer, rows: pa.Table) -> Iterator[pa.Table]:
         parts = halves(rows)
         if len(parts) == 1:
             raise
-        for part in parts:
-            yield from _score(scorer, part)
     else:
         yield task_rows(decoded, scored)
         yield worker_rows(decoded, scored)
+        return
+    # Not while the error is handled: it holds on to the graph of the whole batch.
+    del decoded, rows
+    for part in parts:
+        yield from _score(scorer, part)

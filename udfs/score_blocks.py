@@ -86,7 +86,8 @@ class _Own:
     names: TaskNames | None
 
 
-# A node's work is done in functions of its own, so that what it was sent is let go before it sends.
+# What a node keeps and what it sends. It is made in functions of their own, so that what the node
+# was sent is let go before it sends.
 _Result = tuple[_Own, list[Message]]
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.spark_settings import settings_of
+
 __all__ = ["run_sql"]
 
 # LEGACY puts common table expressions where they are named. Otherwise Spark numbers them through
@@ -30,12 +32,8 @@ def run_sql(
     # persisted: a filter that keeps all rows takes its place.
     views = {key: frame.where(F.lit(True)) for key, frame in frames.items()}
     named: dict[str, Any] = {**views, **(values or {})}
-    before = spark.conf.get(_INLINE)
-    spark.conf.set(_INLINE, "LEGACY")
-    try:
+    with settings_of(spark, {_INLINE: "LEGACY"}):
         return spark.sql(_text(name), **named)
-    finally:
-        spark.conf.set(_INLINE, str(before))
 
 
 @cache

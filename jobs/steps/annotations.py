@@ -93,8 +93,9 @@ def resolve_duplicates(valid: DataFrame, rule: Literal["latest", "first", "rejec
     rest = [name for name in valid.columns if name not in (*KEY, "label")]
     # The order of the struct's fields is the rule; whole rows follow, to break ties for good.
     ranked = F.struct(place.isNull(), place, F.col("label"), *(F.col(name) for name in rest))
-    # Sorted by a hash of the task first, as ids are slow to compare. Spark plans an aggregate with
-    # lists over sorted rows as one pass, but one of structs alone as two.
+    # Sorted by a hash of the task first, as ids are slow to compare; it is made after rows moved,
+    # as it does not compress. Spark plans an aggregate with lists over sorted rows as one pass, but
+    # one of structs alone as two.
     zero = F.size(F.collect_list(F.lit(None).cast("int")))
     kept = (
         valid.repartition("project_id", "task_id")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
+
+from jobs.spark_settings import settings_of
 
 __all__ = ["cut_lineage", "executors_last", "hand_over", "let_go"]
 
@@ -25,7 +25,7 @@ def cut_lineage(frame: DataFrame, *, keep_layout: bool = False) -> DataFrame:
     settings = {"spark.sql.constraintPropagation.enabled": "false"}
     if keep_layout:
         settings["spark.sql.adaptive.enabled"] = "false"
-    with _set(frame.sparkSession, settings):
+    with settings_of(frame.sparkSession, settings):
         if frame.sparkSession.sparkContext.getCheckpointDir() is not None:
             return frame.checkpoint()
         return frame.localCheckpoint()
@@ -43,7 +43,7 @@ def hand_over(frame: DataFrame) -> DataFrame:
     executors last, as what is lost cannot be made again.
     """
     settings = {"spark.sql.classic.shuffleDependency.fileCleanup.enabled": "true"}
-    with _set(frame.sparkSession, settings):
+    with settings_of(frame.sparkSession, settings):
         # Spark looks at the setting when a frame is made, not when it is computed.
         return frame.select("*").localCheckpoint(storageLevel=StorageLevel.DISK_ONLY)
 
@@ -51,15 +51,3 @@ def hand_over(frame: DataFrame) -> DataFrame:
 def let_go(handed_over: DataFrame) -> None:
     """Remove the rows of a frame from hand_over, which is not read again."""
     handed_over._jdf.queryExecution().logical().rdd().unpersist(True)
-
-
-@contextmanager
-def _set(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
-    before = {key: str(spark.conf.get(key)) for key in settings}
-    for key, value in settings.items():
-        spark.conf.set(key, value)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            spark.conf.set(key, value)

@@ -38,12 +38,12 @@ def test_votes_are_counted_as_the_rows_come(spark: SparkSession) -> None:
     annotations = spark.createDataFrame(rows, SCHEMA)
     placed = arrange_by_task(annotations, "component_id", "label").persist()
     placed.count()
-    plan = plan_of(count_votes(placed, index_options(annotations).persist()))
+    plan = plan_of(count_votes(placed, index_options(annotations)))
     votes = plan.split("BroadcastExchange")[0]
     assert votes.count("SortAggregate") == 2  # per answer, per task
     assert "HashAggregate" not in votes
     assert " Sort " not in votes.split("InMemoryTableScan")[0]
-    spark.catalog.clearCache()
+    placed.unpersist()
 
 
 def test_labels_follow_votes_then_the_project_then_the_alphabet(spark: SparkSession) -> None:

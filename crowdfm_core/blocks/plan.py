@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crowdfm_core.blocks.messages import Cut
 from crowdfm_core.candidates import ComponentSizes
+from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.memory import bytes_of_sizes, most_rows
 from crowdfm_core.models import ModelConfig
 from crowdfm_core.models.unrolled_config import UnrolledConfig
@@ -26,6 +27,8 @@ def plan_cut(
     at once. A block then has about max_annotations of them, or fewer where these need more memory;
     a shard has at most about half a million rows of workers, or fifty thousand workers, and gets
     eight times as many sums from all blocks.
+
+    Raises MemoryBudgetError where the smallest blocks need more than max_bytes.
     """
     needed = bytes_of_sizes(config, sizes)
     if sizes.annotations <= max_annotations and needed <= max_bytes:
@@ -33,6 +36,16 @@ def plan_cut(
     blocks = max(2, -(-sizes.annotations // max_annotations))
     while blocks < _MOST and _bytes_of_block(config, sizes, blocks) > _SPARE * max_bytes:
         blocks += -(-blocks // 4)
+    blocks = min(blocks, _MOST)
+    smallest = _bytes_of_block(config, sizes, blocks)
+    if smallest > max_bytes:
+        allowed = max_bytes / 2**30
+        raise MemoryBudgetError(
+            f"{sizes.annotations} annotations of {sizes.tasks} tasks by {sizes.workers} workers, "
+            f"with {sizes.options} options: expected blocks of at most {allowed:.3g} GiB, got "
+            f"{smallest / 2**30:.3g} GiB each in {blocks} blocks, the most there may be; raise "
+            "scoring.max_model_gib as far as a task's memory allows"
+        )
     if isinstance(config, UnrolledConfig):
         own, limit = most_rows(sizes), _ROWS
         per_annotation = own // min(sizes.annotations, sizes.workers * sizes.options)
@@ -41,7 +54,7 @@ def plan_cut(
     # What blocks send a shard, each of the rows that they share.
     received = min(blocks * own, sizes.annotations * per_annotation)
     shards = max(-(-own // limit), -(-received // (_RECEIVED * limit)))
-    return Cut(min(blocks, _MOST), min(shards, _MOST), sizes)
+    return Cut(blocks, min(shards, _MOST), sizes)
 
 
 def _bytes_of_block(config: ModelConfig, sizes: ComponentSizes, blocks: int) -> int:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from crowdfm_core.blocks.plan import plan_cut
 from crowdfm_core.candidates import ComponentSizes
+from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.memory import bytes_of_sizes
 from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.models.unrolled_config import UnrolledConfig
@@ -40,6 +41,14 @@ def test_memory_decides_where_annotations_do_not() -> None:
     block = ComponentSizes(1_000_000 // cut.blocks, 300_000 // cut.blocks, 200_000, 10)
     assert bytes_of_sizes(CONFIG, block) < GIB  # half of the limit
     assert cut.shards == 20  # of ten million rows
+
+
+def test_blocks_that_cannot_be_small_enough_are_refused() -> None:
+    senti = ComponentSizes(569_375, 98_980, 1_960, 5)
+    with pytest.raises(
+        MemoryBudgetError, match=r"569375 annotations .* in 4096 blocks.*max_model_gib"
+    ):
+        plan_cut(CONFIG, senti, max_annotations=1000, max_bytes=10_000)
 
 
 def test_what_a_shard_receives_is_bounded_too() -> None:

@@ -1,14 +1,14 @@
-"""Messages between the parts of components, as rows that Spark can shuffle.
+"""Messages between the parts of components, as elements of RDDs that Spark can shuffle.
 
 Every part is a node: a number, which is the partition where it runs. A message is pickled, its
-arrays beside it as they are, and cut into pieces, so that no row and no record batch is large, and
-neither side ever holds a message twice.
+arrays beside it as they are, and cut into pieces, so that neither side ever holds a message twice.
 """
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,19 @@ import pyarrow as pa
 
 from crowdfm_core.errors import ScoringError
 
-__all__ = ["PART_SCHEMA", "Parcel", "pack", "unpack"]
+__all__ = [
+    "PIECE_SCHEMA",
+    "Parcel",
+    "Piece",
+    "node_and_piece",
+    "pack",
+    "partition_of",
+    "piece_rows",
+    "unpack",
+]
 
-# Grain: one piece of a parcel. superstep, sender and place (among all that the sender sent then)
-# name the parcel; node: where it goes; start: where in the parcel's `size` bytes the piece begins.
-PART_SCHEMA = (
+# Grain: one piece, before the first shuffle, in a data frame.
+PIECE_SCHEMA = (
     "node int, superstep int, sender int, place int, start bigint, size bigint, body binary"
 )
 
@@ -31,7 +39,9 @@ _ARROW = pa.schema(
         pa.field("body", pa.binary()),
     ]
 )
-_PIECE = 4 << 20  # bytes
+# Python holds some hundred pieces before they are shuffled, at first up to a thousand.
+_PIECE = 64 << 10  # bytes
+_ROWS = 64  # of a record batch of pieces
 _ALIGNED = 64  # bytes: compiled loops take arrays only where these begin
 
 
@@ -42,37 +52,47 @@ class Parcel(NamedTuple):
     content: Any
 
 
-def pack(parcels: Iterable[Parcel], *, superstep: int, sender: int) -> Iterator[pa.RecordBatch]:
-    """Pickle parcels and yield them piece by piece."""
+class Piece(NamedTuple):
+    """Of a parcel: superstep, sender and place (among all that the sender sent then) name it, and
+    `body` is what begins at `start` of its `size` bytes."""
+
+    superstep: int
+    sender: int
+    place: int
+    start: int
+    size: int
+    body: bytes
+
+
+def pack(parcels: Iterable[Parcel], *, superstep: int, sender: int) -> Iterator[tuple[int, Piece]]:
+    """Pickle parcels and yield them piece by piece, each with its node."""
     for place, (node, content) in enumerate(parcels):
         sections = _sections(content)
         size = sum(section.nbytes for section in sections)
         start = 0
         for body in _pieces(sections):
-            row = [node, superstep, sender, place, start, size, body]
-            yield pa.RecordBatch.from_arrays(
-                [pa.array([value], field.type) for value, field in zip(row, _ARROW, strict=True)],
-                schema=_ARROW,
-            )
+            yield node, Piece(superstep, sender, place, start, size, body)
             start += len(body)
 
 
-def unpack(batches: Iterable[pa.RecordBatch]) -> list[Any]:
+def unpack(pieces: Iterable[Piece]) -> list[Any]:
     """Put together all that one node was sent, in the order of superstep, sender and place.
 
-    Raises ScoringError where a piece did not arrive.
+    Raises ScoringError where a piece did not arrive, or is of another parcel of the same name.
     """
-    bodies: dict[tuple[int, ...], bytearray] = {}
-    missing: dict[tuple[int, ...], int] = {}
-    for batch in batches:
-        numbers = [batch.column(name).to_pylist() for name in _ARROW.names[1:-1]]
-        for *key, start, size, body in zip(*numbers, batch.column("body"), strict=True):
-            parcel = tuple(key)
-            if parcel not in bodies:
-                bodies[parcel], missing[parcel] = bytearray(size), size
-            piece = memoryview(body.as_buffer())
-            bodies[parcel][start : start + len(piece)] = piece
-            missing[parcel] -= len(piece)
+    bodies: dict[tuple[int, int, int], bytearray] = {}
+    missing: dict[tuple[int, int, int], int] = {}
+    for superstep, sender, place, start, size, body in pieces:
+        parcel = superstep, sender, place
+        if parcel not in bodies:
+            bodies[parcel], missing[parcel] = bytearray(size), size
+        if len(bodies[parcel]) != size:
+            raise ScoringError(
+                f"blocks, superstep {superstep}: part {sender} sent two things as number {place}; "
+                "report this"
+            )
+        bodies[parcel][start : start + len(body)] = body
+        missing[parcel] -= len(body)
     for (superstep, sender, _), number in missing.items():
         if number:
             raise ScoringError(
@@ -80,6 +100,26 @@ def unpack(batches: Iterable[pa.RecordBatch]) -> list[Any]:
                 f"{number} bytes are missing; run again, and report this if it comes back"
             )
     return [_content(bodies.pop(parcel)) for parcel in sorted(bodies)]
+
+
+def piece_rows(pieces: Iterable[tuple[int, Piece]]) -> Iterator[pa.RecordBatch]:
+    """Turn pieces and their nodes into rows of PIECE_SCHEMA."""
+    rest = iter(pieces)
+    while some := [(node, *piece) for node, piece in islice(rest, _ROWS)]:
+        columns = zip(*some, strict=True)
+        arrays = [pa.array(c, field.type) for c, field in zip(columns, _ARROW, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=_ARROW)
+
+
+def node_and_piece(row: Sequence[Any]) -> tuple[int, Piece]:
+    """Turn a row of PIECE_SCHEMA back."""
+    node, *piece = row
+    return node, Piece(*piece)
+
+
+def partition_of(node: int) -> int:
+    """Every node is a partition."""
+    return node
 
 
 def _sections(content: Any) -> list[memoryview]:
@@ -116,7 +156,6 @@ def _pieces(sections: Sequence[memoryview]) -> Iterator[bytes]:
             rest = rest[_PIECE - size :]
             size += held[-1].nbytes
             if size == _PIECE:
-                # Copied: pyarrow never lets go of a memoryview that pa.array was given.
                 yield b"".join(held)
                 held, size = [], 0
     if held:

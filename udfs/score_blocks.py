@@ -1,19 +1,20 @@
 """Runs the parts of large components, one superstep per call, each part in a partition of its own.
 
-Functions for mapInArrow: `start_blocks` takes rows of INPUT_COLUMNS; it and `run_superstep` give
-rows of PART_SCHEMA, which `run_superstep` and `finish_parts` take; the latter gives SCORE_SCHEMA.
+`read_blocks` and `score_rows` are for mapInArrow: from rows of INPUT_COLUMNS to PIECE_SCHEMA, and
+to SCORE_SCHEMA. The others are for partitions of RDDs, one for each block or for each shard, of
+pieces with the nodes that they are sent to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import pyarrow as pa
 
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
 from crowdfm_core.blocks.program import BlockProgram, State
+from crowdfm_core.scoring import AnnotationBatch
 from udfs.batch_tables import (
     OUTPUT_ROWS,
     DecodedBatch,
@@ -21,14 +22,27 @@ from udfs.batch_tables import (
     task_table,
     worker_table,
 )
-from udfs.block_transport import Parcel, pack, unpack
+from udfs.block_transport import Parcel, Piece, pack, piece_rows, unpack
 from udfs.groups import whole_groups
 from udfs.runtime import block_program_for
 
-__all__ = ["CutComponent", "FrozenModel", "Nodes", "finish_parts", "run_superstep", "start_blocks"]
+__all__ = [
+    "CutComponent",
+    "FrozenModel",
+    "Nodes",
+    "finish_blocks",
+    "finish_shards",
+    "read_blocks",
+    "run_superstep",
+    "score_rows",
+    "start_blocks",
+]
 
 Batches = Iterable[pa.RecordBatch]
-Mapped = Callable[[Batches], Iterator[pa.RecordBatch]]
+Sent = Iterable[tuple[int, Piece]]
+Pieces = Iterator[tuple[int, Piece]]
+OnPartition = Callable[[int, Sent], Pieces]
+Streams = Iterator[tuple[bytes]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class CutComponent:
 
 
 class Nodes:
-    """Which part of which component a node is."""
+    """Which part of which component a node is; all blocks come before all shards."""
 
     def __init__(self, components: Sequence[CutComponent]) -> None:
         self._parts: dict[int, tuple[CutComponent, Part]] = {}
@@ -54,6 +68,8 @@ class Nodes:
             for number in range(component.cut.shards):
                 place = component, Part(is_shard=True, number=number)
                 self._parts[component.first_shard + number] = place
+        self.blocks = range(sum(component.cut.blocks for component in components))
+        self.shards = range(len(self.blocks), len(self._parts))
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -79,119 +95,159 @@ class FrozenModel:
 
 
 @dataclass(frozen=True)
-class _Own:
-    """What a node sends to itself: its state, and the strings that its indices stand for."""
+class _Block:
+    """What is read of a block; worker_ids [W] in the order of the batch's indices."""
 
-    state: State
-    names: TaskNames | None
-
-
-# What a node keeps and what it sends. It is made in functions of their own, so that what the node
-# was sent is let go before it sends.
-_Result = tuple[_Own, list[Message]]
+    batch: AnnotationBatch
+    worker_ids: list[str]
+    names: TaskNames
 
 
-def start_blocks(nodes: Nodes, model: FrozenModel, *, max_bytes: int) -> Mapped:
+@dataclass(frozen=True)
+class _Mail:
+    """What a node was sent: by itself, its state and at first its block, and by others."""
+
+    block: _Block | None
+    state: State | None
+    inbox: list[Message]
+
+
+# What a node sends is made in functions of their own, so that what it was sent is let go before.
+
+
+def read_blocks(batches: Batches) -> Iterator[pa.RecordBatch]:
     """Every batch_index is a block's node; a batch has all annotations of the block's tasks."""
+    for rows in whole_groups(batches, ["batch_index"], min_rows=1):
+        if rows.column("task_id").null_count == len(rows):
+            continue  # a block without tasks
+        node = rows.column("batch_index")[0].as_py()
+        block = _block_of(rows)
+        del rows
+        # It may be read together with what is sent in superstep 0.
+        yield from piece_rows(pack([Parcel(node, block)], superstep=-1, sender=node))
 
-    def start(batches: Batches) -> Iterator[pa.RecordBatch]:
-        for rows in whole_groups(batches, ["batch_index"], min_rows=1):
-            if rows.column("task_id").null_count == len(rows):
-                continue  # a block without tasks
-            node = rows.column("batch_index")[0].as_py()
-            result = begin(node, rows)
-            del rows
-            yield from _send(nodes, node, result, superstep=0)
 
-    def begin(node: int, rows: pa.Table) -> _Result:
+def start_blocks(nodes: Nodes, model: FrozenModel, *, max_bytes: int) -> OnPartition:
+    """Start the blocks, which are sent what was read of them."""
+
+    def start(partition: int, sent: Sent) -> Pieces:
+        node = nodes.blocks[partition]
+        return pack(begin(node, sent), superstep=0, sender=node)
+
+    def begin(node: int, sent: Sent) -> list[Parcel]:
         component, part = nodes[node]
-        decoded = DecodedBatch(rows)
-        worker_ids = decoded.text("worker_id", decoded.worker_row).to_pylist()
-        state, sent = model.program().start(
-            part, component.cut, decoded.batch, worker_ids, max_bytes=max_bytes
+        block = _unpacked(sent).block
+        if block is None:
+            return []  # without tasks
+        state, messages = model.program().start(
+            part, component.cut, block.batch, block.worker_ids, max_bytes=max_bytes
         )
-        return _Own(state, decoded.task_names()), sent
+        return _parcels(nodes, node, state, messages)
 
     return start
 
 
-def run_superstep(nodes: Nodes, model: FrozenModel, step: Superstep, number: int) -> Mapped:
-    """Run a superstep on the parts that take part; the others' rows pass through."""
+def run_superstep(nodes: Nodes, model: FrozenModel, step: Superstep, number: int) -> OnPartition:
+    """Run a superstep on the blocks, or on the shards.
 
-    def run(batches: Batches) -> Iterator[pa.RecordBatch]:
-        node, batches = _node_of(batches)
-        if node is None:
-            return
-        if nodes[node][1].is_shard != step.of_shards:
-            yield from batches
-            return
-        result = advance(node, batches)
-        if result is not None:
-            yield from _send(nodes, node, result, superstep=number)
+    They are sent what `what_is_read` says.
+    """
+    taking_part = nodes.shards if step.of_shards else nodes.blocks
 
-    def advance(node: int, batches: Batches) -> _Result | None:
+    def run(partition: int, sent: Sent) -> Pieces:
+        node = taking_part[partition]
+        return pack(advance(node, sent), superstep=number, sender=node)
+
+    def advance(node: int, sent: Sent) -> list[Parcel]:
         component, part = nodes[node]
-        own, inbox = _opened(batches)
-        if own is None and not part.is_shard:
-            return None  # a block without tasks, which others still write to
-        state, sent = model.program().run(
-            step, part, component.cut, None if own is None else own.state, inbox
-        )
-        return _Own(state, None if own is None else own.names), sent
+        mail = _unpacked(sent)
+        if mail.state is None and not part.is_shard:
+            return []  # a block without tasks, which others still write to
+        state, messages = model.program().run(step, part, component.cut, mail.state, mail.inbox)
+        return _parcels(nodes, node, state, messages)
 
     return run
 
 
-def finish_parts(nodes: Nodes, model: FrozenModel) -> Mapped:
-    """Turn the last states into scores of tasks and of workers."""
+def finish_blocks(model: FrozenModel) -> Callable[[Sent], Streams]:
+    """Turn the last states of blocks into scores of tasks, as streams for `score_rows`.
 
-    def finish(batches: Batches) -> Iterator[pa.RecordBatch]:
-        node, batches = _node_of(batches)
-        if node is None:
-            return
-        component, part = nodes[node]
-        own, inbox = _opened(batches)
-        if own is None:
-            return
-        if part.is_shard:
-            worker_ids, workers = model.program().finish_shard(own.state, inbox)
-            table = worker_table(
-                pa.repeat(component.project_id, len(worker_ids)),
-                pa.repeat(component.component_id, len(worker_ids)),
-                pa.array(worker_ids, pa.string()),
-                workers,
-            )
-        else:
-            assert own.names is not None
-            scored = model.program().finish_block(own.state, inbox)
-            table = task_table(own.names, scored.tasks, scored.num_answers, scored.agreement)
-        yield from table.to_batches(max_chunksize=OUTPUT_ROWS)
+    Blocks are sent what was read of them, too.
+    """
+
+    def finish(sent: Sent) -> Streams:
+        return _streams(scores(sent))
+
+    def scores(sent: Sent) -> pa.Table | None:
+        mail = _unpacked(sent)
+        if mail.block is None:
+            return None
+        scored = model.program().finish_block(mail.state, mail.inbox)
+        return task_table(mail.block.names, scored.tasks, scored.num_answers, scored.agreement)
 
     return finish
 
 
-def _node_of(batches: Batches) -> tuple[int | None, Batches]:
-    """The node that all rows of this partition are for, and the rows."""
-    rest = (batch for batch in batches if batch.num_rows)
-    first = next(rest, None)
-    if first is None:
-        return None, ()
-    node: int = first.column("node")[0].as_py()
-    return node, chain([first], rest)
+def finish_shards(nodes: Nodes, model: FrozenModel) -> Callable[[int, Sent], Streams]:
+    """Turn the last states of shards into scores of workers, as streams for `score_rows`."""
+
+    def finish(partition: int, sent: Sent) -> Streams:
+        return _streams(scores(nodes.shards[partition], sent))
+
+    def scores(node: int, sent: Sent) -> pa.Table:
+        component, _ = nodes[node]
+        mail = _unpacked(sent)
+        worker_ids, workers = model.program().finish_shard(mail.state, mail.inbox)
+        return worker_table(
+            pa.repeat(component.project_id, len(worker_ids)),
+            pa.repeat(component.component_id, len(worker_ids)),
+            pa.array(worker_ids, pa.string()),
+            workers,
+        )
+
+    return finish
 
 
-def _opened(batches: Batches) -> tuple[_Own | None, list[Message]]:
-    contents = unpack(batches)
-    own = [content for content in contents if isinstance(content, _Own)]
-    inbox = [content for content in contents if isinstance(content, Message)]
-    return (own[0] if own else None), inbox
+def score_rows(batches: Batches) -> Iterator[pa.RecordBatch]:
+    """Open streams of scores, one per row."""
+    for batch in batches:
+        for stream in batch.column(0):
+            yield from pa.ipc.open_stream(stream.as_buffer())
 
 
-def _send(nodes: Nodes, node: int, result: _Result, *, superstep: int) -> Iterator[pa.RecordBatch]:
+def _block_of(rows: pa.Table) -> _Block:
+    decoded = DecodedBatch(rows)
+    worker_ids = decoded.text("worker_id", decoded.worker_row).to_pylist()
+    return _Block(decoded.batch, worker_ids, decoded.task_names())
+
+
+def _unpacked(sent: Sent) -> _Mail:
+    block: _Block | None = None
+    state: State | None = None
+    inbox = []
+    for content in unpack(piece for _, piece in sent):
+        if isinstance(content, Message):
+            inbox.append(content)
+        elif isinstance(content, _Block):
+            block = content
+        else:
+            state = content
+    return _Mail(block, state, inbox)
+
+
+def _parcels(nodes: Nodes, node: int, state: State, messages: Sequence[Message]) -> list[Parcel]:
     component, _ = nodes[node]
-    own, sent = result
-    parcels = [Parcel(node, own)]
-    for message in sent:
+    parcels = [Parcel(node, state)]
+    for message in messages:
         first = component.first_shard if message.to.is_shard else component.first_block
         parcels.append(Parcel(first + message.to.number, message))
-    return pack(parcels, superstep=superstep, sender=node)
+    return parcels
+
+
+def _streams(table: pa.Table | None) -> Streams:
+    batches = [] if table is None else table.to_batches(max_chunksize=OUTPUT_ROWS)
+    for rows in batches:
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, rows.schema) as writer:
+            writer.write_batch(rows)
+        yield (stream.getvalue().to_pybytes(),)

@@ -18,7 +18,7 @@ from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.scoring import AnnotationBatch, ScoredWorkers
 from crowdfm_core.weights import FrozenWeights
 
-__all__ = ["BlockProgram", "State", "make_block_program", "supersteps"]
+__all__ = ["BlockProgram", "State", "make_block_program", "supersteps", "what_is_read"]
 
 State = Any  # a program's own, of a block or a shard; it can be pickled
 
@@ -59,6 +59,21 @@ def supersteps(config: ModelConfig) -> list[Superstep]:
     if isinstance(config, UnrolledConfig):
         return unrolled_supersteps(config.layers)
     return attention_supersteps(config.layers)
+
+
+def what_is_read(steps: Sequence[Superstep]) -> tuple[list[range], dict[bool, range]]:
+    """Say in which supersteps was sent what each superstep reads, and what is read at the end.
+
+    Superstep 0 is the start of the blocks, steps[0] is superstep 1. Whoever takes part reads all
+    that it was sent since it last did, then included, as its state is what it sent itself. At the
+    end shards (True) and blocks (False) read what is left.
+    """
+    last = {False: 0, True: 0}
+    read = []
+    for number, step in enumerate(steps, start=1):
+        read.append(range(last[step.of_shards], number))
+        last[step.of_shards] = number
+    return read, {side: range(number, len(steps) + 1) for side, number in last.items()}
 
 
 def make_block_program(

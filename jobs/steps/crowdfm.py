@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyspark import StorageLevel
@@ -41,12 +42,15 @@ def aggregate_with_crowdfm(
     config: JobConfig,
     weights_sha256: str,
     profile: ResourceProfile | None,
+    *,
+    say: Callable[[str], None],
 ) -> Aggregated:
     """Score all annotations (with component_id) in batches of the components.
 
     components: their sizes; options: from index_options, best persisted, as they are counted first.
-    Components that are too large for one process are cut into blocks. The scores are kept on the
-    executors' disks, so that both tables come from one pass.
+    Components that are too large for one process are cut into blocks; say: takes a line for each of
+    their supersteps. The scores are kept on the executors' disks, so that both tables come from one
+    pass.
     """
     scoring = config.scoring
     max_bytes = int(scoring.max_model_gib * 2**30)
@@ -82,7 +86,13 @@ def aggregate_with_crowdfm(
         )
         scores = scores.unionByName(
             score_in_blocks(
-                annotations, options, plan, frozen, steps=supersteps(model), max_bytes=max_bytes
+                annotations,
+                options,
+                plan,
+                frozen,
+                steps=supersteps(model),
+                max_bytes=max_bytes,
+                say=say,
             )
         )
     scores = scores.persist(StorageLevel.DISK_ONLY)

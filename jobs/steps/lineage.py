@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 
 from jobs.spark_settings import settings_of
 
-__all__ = ["cut_lineage", "executors_last", "hand_over", "let_go"]
+__all__ = ["cut_lineage", "executors_last"]
 
 
 def cut_lineage(frame: DataFrame, *, keep_layout: bool = False) -> DataFrame:
@@ -34,20 +33,3 @@ def cut_lineage(frame: DataFrame, *, keep_layout: bool = False) -> DataFrame:
 def executors_last(master: str) -> bool:
     """Whether no executor can be lost while the session lasts: in local mode."""
     return re.fullmatch(r"local(\[.*\])?", master) is not None
-
-
-def hand_over(frame: DataFrame) -> DataFrame:
-    """Compute a frame now and keep its rows on disk, but nothing of what they were made from.
-
-    Shuffles are removed with it, which otherwise stay until nothing refers to them. Only for where
-    executors last, as what is lost cannot be made again.
-    """
-    settings = {"spark.sql.classic.shuffleDependency.fileCleanup.enabled": "true"}
-    with settings_of(frame.sparkSession, settings):
-        # Spark looks at the setting when a frame is made, not when it is computed.
-        return frame.select("*").localCheckpoint(storageLevel=StorageLevel.DISK_ONLY)
-
-
-def let_go(handed_over: DataFrame) -> None:
-    """Remove the rows of a frame from hand_over, which is not read again."""
-    handed_over._jdf.queryExecution().logical().rdd().unpersist(True)

@@ -97,6 +97,7 @@ class Methods:
             self.config,
             self.weights_sha256,
             self.profile,
+            say=lambda line: self.say(f"crowdfm: {line}"),
         )
 
     def _majority_vote(self) -> Aggregated:

@@ -27,7 +27,7 @@ class Stage:
     stage_id: int
     profile_id: int
     executors: frozenset[str]
-    operators: frozenset[str]  # names in the plan, without their numbers
+    rdds: frozenset[str]  # names
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ def read_stages(folder: Path) -> list[Stage]:
             stage_id=stage["Stage ID"],
             profile_id=stage["Resource Profile Id"],
             executors=frozenset(executors.get((stage["Stage ID"], stage["Stage Attempt ID"]), ())),
-            operators=frozenset(
-                json.loads(rdd["Scope"])["name"] for rdd in stage["RDD Info"] if "Scope" in rdd
-            ),
+            rdds=frozenset(rdd["Name"] for rdd in stage["RDD Info"]),
         )
         for stage in completed
     ]

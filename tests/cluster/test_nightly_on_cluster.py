@@ -240,8 +240,12 @@ def _kill(processes: list[int]) -> None:
 
 
 def _supersteps(events: Path) -> list[Stage]:
-    """Completed attempts of stages that do nothing but run parts and shuffle what they send."""
-    return [stage for stage in read_stages(events) if stage.operators == {"Exchange", "MapInArrow"}]
+    """Completed attempts of stages that run parts and shuffle what they send."""
+    return [
+        stage
+        for stage in read_stages(events)
+        if any(name.startswith("blocks, superstep ") for name in stage.rdds)
+    ]
 
 
 def _wait_until_logged(log: Path, words: str, process: subprocess.Popen[str]) -> None:

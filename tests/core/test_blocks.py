@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdfm_core.blocks.messages import Cut, Message, Part
-from crowdfm_core.blocks.program import State, make_block_program, supersteps
+from crowdfm_core.blocks.program import (
+    State,
+    make_block_program,
+    supersteps,
+    what_is_read,
+)
 from crowdfm_core.blocks.results import ScoredBlock
 from crowdfm_core.candidates import ComponentSizes
+from crowdfm_core.models.attention import AttentionConfig
+from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.read_outs import CALIBRATION_HEAD, PREFIX
 from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, ScoredWorkers, Scorer
 from crowdfm_core.weights import FrozenWeights, load_weights
@@ -225,3 +232,19 @@ def test_blocks_calibrate_by_the_whole_component() -> None:
     plain = Scorer(WEIGHTS["default"], num_draws=2, max_probabilities=3).score(batch)
     assert np.abs(whole.probability - plain.probability).max() > 0.01
     expect_equal(whole, run_in_parts(weights, batch, blocks=3, shards=2), batch)
+
+
+@pytest.mark.parametrize(
+    "config", [UnrolledConfig(layers=1), UnrolledConfig(layers=3), AttentionConfig(layers=1)]
+)
+def test_every_superstep_is_read_once_by_blocks_and_once_by_shards(
+    config: UnrolledConfig | AttentionConfig,
+) -> None:
+    """In order, and by those who take part before they do so again: their state is among it."""
+    steps = supersteps(config)
+    of_step, in_the_end = what_is_read(steps)
+    for shards in (False, True):
+        own = [number for number, step in enumerate(steps, 1) if step.of_shards == shards]
+        windows = [*(of_step[number - 1] for number in own), in_the_end[shards]]
+        assert [n for window in windows for n in window] == list(range(len(steps) + 1))
+        assert [window.start for window in windows] == [0, *own]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from crowdfm_core.errors import ScoringError
 from udfs import block_transport
-from udfs.block_transport import Parcel, pack, unpack
+from udfs.block_transport import Parcel, Piece, node_and_piece, pack, piece_rows, unpack
 
 
 def test_parcels_come_out_in_the_order_of_superstep_sender_and_place(
@@ -26,26 +27,34 @@ def test_parcels_come_out_in_the_order_of_superstep_sender_and_place(
         *pack([Parcel(1, "first")], superstep=1, sender=2),
     ]
     assert len(sent) > 80
-    to_one = [row for row in sent if row.column("node")[0].as_py() == 1]
+    to_one = [piece for node, piece in sent if node == 1]
     assert len(to_one) == len(sent) - 1
     draw = np.random.default_rng(0)
-    shuffled = pa.Table.from_batches([to_one[i] for i in draw.permutation(len(to_one))])
-    first, array, second, late = unpack(shuffled.to_batches(max_chunksize=7))
+    first, array, second, late = unpack(to_one[i] for i in draw.permutation(len(to_one)))
     assert (first, second, late) == ("first", "b", "late")
     np.testing.assert_array_equal(array, large)
 
 
 def test_no_piece_is_large() -> None:
-    rows = list(pack([Parcel(0, np.zeros(3_000_000))], superstep=0, sender=0))
-    assert max(len(row.column("body")[0].as_py()) for row in rows) == 4 << 20
-    assert len(rows) == 6
+    pieces = list(pack([Parcel(0, np.zeros(30_000))], superstep=0, sender=0))
+    assert max(len(piece.body) for _, piece in pieces) == 64 << 10
+    assert len(pieces) == 4
+
+
+def test_pieces_are_the_same_after_they_were_rows() -> None:
+    """As rows they come out of mapInArrow; batches of them are small, too."""
+    pieces = list(pack([Parcel(3, np.arange(600_000))], superstep=2, sender=1))
+    assert len(pieces) > 64
+    batches = list(piece_rows(pieces))
+    assert max(batch.num_rows for batch in batches) == 64
+    assert received_by(3, batches) == [piece for _, piece in pieces]
 
 
 def test_what_was_sent_and_received_is_let_go() -> None:
     """Python workers are reused: what they keep of every part adds up (9 GB at 30 million)."""
     array = np.zeros(100_000)
     before = sys.getrefcount(array)
-    received = unpack(list(pack([Parcel(0, array)], superstep=0, sender=0)))
+    received = unpack(received_by(0, piece_rows(pack([Parcel(0, array)], superstep=0, sender=0))))
     assert sys.getrefcount(array) == before
     body = weakref.ref(base_of(received[0]))
     assert body() is not None
@@ -64,7 +73,7 @@ def test_arrays_arrive_aligned_writable_and_of_their_own_kind() -> None:
         "text": pa.chunked_array([["a", None, "\u00e9"]]),
         "list": ["x", 1],
     }
-    (found,) = unpack(pack([Parcel(0, sent)], superstep=0, sender=0))
+    (found,) = unpack(piece for _, piece in pack([Parcel(0, sent)], superstep=0, sender=0))
     assert found.keys() == sent.keys()
     assert found["list"] == sent["list"]
     assert found["text"].equals(sent["text"])
@@ -78,9 +87,25 @@ def test_arrays_arrive_aligned_writable_and_of_their_own_kind() -> None:
 
 def test_a_piece_that_is_lost_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_transport, "_PIECE", 1000)
-    rows = list(pack([Parcel(0, np.zeros(1000))], superstep=3, sender=5))
+    pieces = [piece for _, piece in pack([Parcel(0, np.zeros(1000))], superstep=3, sender=5)]
     with pytest.raises(ScoringError, match=r"superstep 3: .* part 5 sent, 1000 bytes are missing"):
-        unpack(rows[:4] + rows[5:])
+        unpack(pieces[:4] + pieces[5:])
+
+
+def test_two_parcels_of_one_name_are_an_error() -> None:
+    pieces = [
+        piece
+        for content in ("a", np.zeros(10))
+        for _, piece in pack([Parcel(0, content)], superstep=3, sender=5)
+    ]
+    with pytest.raises(ScoringError, match=r"superstep 3: part 5 sent two things as number 0"):
+        unpack(pieces)
+
+
+def received_by(node: int, batches: Iterable[pa.RecordBatch]) -> list[Piece]:
+    """The pieces for one node in rows."""
+    rows = (row for batch in batches for row in zip(*batch.to_pydict().values(), strict=True))
+    return [piece for to, piece in map(node_and_piece, rows) if to == node]
 
 
 def base_of(array: np.ndarray[Any, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,19 +10,24 @@ import numpy as np
 import pandas as pd
 import pytest
 from chispa import assert_df_equality
-from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
-from crowdfm_core.config import InputConfig, JobConfig, OutputConfig, ScoringConfig
+from crowdfm_core.blocks.program import supersteps
+from crowdfm_core.config import InputConfig, JobConfig, ModelConfig, OutputConfig, ScoringConfig
+from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.weights import load_weights
-from jobs.steps.blocks import plan_blocks
+from jobs.spark_errors import SPARK_ERRORS, reason_of
+from jobs.steps.blocks import plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
 from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
 from jobs.steps.options import index_options
 from tests.spark.answers import assignments, sizes_of
+from tests.spark.disk import shuffle_files, shuffles_in
+from udfs.score_blocks import FrozenModel
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
 WEIGHTS = load_weights()
+MODEL = FrozenModel(CONFIG.model.weights, WEIGHTS.sha256, num_draws=1, max_probabilities=5)
 # Project -> tasks, workers, options; "split" falls into two components, one of which is cut.
 PROJECTS = {"large": (300, 40, 4), "split": (160, 20, 3), "many": (120, 30, 60), "tiny": (2, 2, 2)}
 
@@ -42,7 +48,10 @@ def placed(spark: SparkSession) -> DataFrame:
 
 def aggregated(placed: DataFrame, components: DataFrame, config: JobConfig) -> Aggregated:
     options = index_options(placed)
-    return aggregate_with_crowdfm(placed, components, options, config, WEIGHTS.sha256, None)
+    weights = load_weights(config.model.weights)
+    return aggregate_with_crowdfm(
+        placed, components, options, config, weights.sha256, None, say=lambda _: None
+    )
 
 
 def score(placed: DataFrame, scoring: ScoringConfig) -> tuple[Any, Any]:
@@ -93,8 +102,13 @@ def test_blocks_give_the_tables_of_whole_components(placed: DataFrame) -> None:
 
 
 def test_the_number_of_partitions_leaves_no_trace(placed: DataFrame) -> None:
+    """Of the paper's architecture, whose blocks do not take part in the last supersteps."""
     many = placed.where("project_id = 'many'")
-    config = replace(CONFIG, scoring=ScoringConfig(max_annotations_per_block=400))
+    config = replace(
+        CONFIG,
+        scoring=ScoringConfig(max_annotations_per_block=400),
+        model=ModelConfig("attention", num_draws=1),
+    )
     first, second = (
         aggregated(spread, sizes_of(spread), config).labels
         for spread in (many.repartition(1), many.repartition(5))
@@ -104,9 +118,51 @@ def test_the_number_of_partitions_leaves_no_trace(placed: DataFrame) -> None:
     assert_df_equality(first, second, ignore_row_order=True)
 
 
-def test_a_block_beyond_the_memory_names_the_setting(placed: DataFrame) -> None:
-    with pytest.raises(PythonException, match=r"(?s)project 'large': .*max_annotations_per_block"):
-        score(
-            placed.where("project_id = 'large'"),
-            ScoringConfig(max_annotations_per_block=1000, max_model_gib=1e-5),
-        )
+def test_what_was_read_is_removed_from_the_disk(spark: SparkSession, placed: DataFrame) -> None:
+    """In local mode. Each of the 19 supersteps writes the states of all blocks or shards."""
+    large = placed.where("project_id = 'large'")
+    options = index_options(placed)
+    plan = plan_blocks(
+        sizes_of(large), options, WEIGHTS.config, ScoringConfig(max_annotations_per_block=400)
+    )
+    assert plan is not None
+    steps = supersteps(WEIGHTS.config)
+    assert len(steps) == 19
+    before = shuffle_files(spark)
+    said: list[str] = []
+    scores = score_in_blocks(
+        large, options, plan, MODEL, steps=steps, max_bytes=2**30, say=said.append
+    )
+    assert said[0] == "3 blocks of tasks, 1 shards of workers"
+    assert said[1:] == [f"superstep {number} of 19" for number in range(1, 20)]
+    left = shuffles_in(shuffle_files(spark) - before)
+    assert scores.count() == 300 + 40
+    assert len(left) < 10  # the last two supersteps', the blocks as read, and Spark SQL's before
+
+
+def test_blocks_that_cannot_be_small_enough_fail_before_anything_is_scored(
+    placed: DataFrame,
+) -> None:
+    large = placed.where("project_id = 'large'")
+    scoring = ScoringConfig(max_annotations_per_block=1000, max_model_gib=1e-6)
+    with pytest.raises(MemoryBudgetError, match=r"project 'large', component .*max_model_gib"):
+        plan_blocks(sizes_of(large), index_options(large), WEIGHTS.config, scoring)
+
+
+def test_a_block_that_is_larger_than_planned_names_the_settings(placed: DataFrame) -> None:
+    """As where one task has most of the annotations."""
+    options = index_options(placed)
+    scoring = ScoringConfig(max_annotations_per_block=400)
+    plan = plan_blocks(sizes_of(placed), options, WEIGHTS.config, scoring)
+    assert plan is not None
+    with pytest.raises(SPARK_ERRORS) as caught:
+        score_in_blocks(
+            placed,
+            options,
+            plan,
+            MODEL,
+            steps=supersteps(WEIGHTS.config),
+            max_bytes=1000,
+            say=lambda _: None,
+        ).collect()
+    assert re.search(r"project '.*max_annotations_per_block", reason_of(caught.value))

@@ -14,6 +14,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from crowdfm_core.errors import ScoringError
+from jobs.spark_settings import settings_of
 from jobs.steps.annotations import arrange_by_task
 from jobs.steps.components import (
     add_components,
@@ -49,12 +50,8 @@ def test_catalogue_of_shapes(spark: SparkSession, partitions: int) -> None:
         for edge in edges.split(" ")
     ]
     annotations = spark.createDataFrame(rows, SCHEMA).repartition(partitions)
-    before = spark.conf.get("spark.sql.shuffle.partitions")
-    spark.conf.set("spark.sql.shuffle.partitions", str(partitions))
-    try:
+    with settings_of(spark, {"spark.sql.shuffle.partitions": str(partitions)}):
         found = find_components(annotations).collect()
-    finally:
-        spark.conf.set("spark.sql.shuffle.partitions", str(before))
     assert {(row["project_id"], row["worker_id"]): row["component_id"] for row in found} == {
         (project, worker): id_of(task)
         for project, (_, workers) in CATALOGUE.items()

@@ -14,6 +14,7 @@ from crowdfm_core.config import _IN_SQL
 from crowdfm_core.errors import UndefinedMethodError
 from crowdfm_core.methods.answers import Answers, MethodResult
 from crowdfm_core.methods.registry import METHODS
+from jobs.spark_settings import settings_of
 from jobs.steps.crowdfm import Aggregated
 from jobs.steps.gold import GOLD_SCHEMA
 from jobs.steps.methods_em import one_coin_dawid_skene
@@ -201,15 +202,11 @@ def test_partitioning_leaves_no_trace(
         )
         return sorted(map(str, result.labels.collect())), sorted(map(str, result.workers.collect()))
 
-    before = str(spark.conf.get("spark.sql.shuffle.partitions"))
-    spark.conf.set("spark.sql.shuffle.partitions", "2")
-    try:
+    with settings_of(spark, {"spark.sql.shuffle.partitions": "2"}):
         shuffled = answers_frame().assign(component_id="c").sample(frac=1, random_state=1)
         annotations = spark.createDataFrame(shuffled)
         nothing = spark.createDataFrame([], GOLD_SCHEMA)
         other = encode_answers(annotations, index_options(annotations), nothing)
-    finally:
-        spark.conf.set("spark.sql.shuffle.partitions", before)
     assert rows(other) == rows(encoded.without_gold())  # to the last bit
 
 

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from crowdfm_core import CrowdFM
 from crowdfm_core.config import ModelConfig
 from crowdfm_core.weights import load_weights
+from jobs.spark_settings import settings_of
 from jobs.steps.batches import assign_batches, place_largest_first
 from jobs.steps.components import add_components, find_components
 from jobs.steps.options import index_options
@@ -119,14 +120,8 @@ def test_any_cut_of_the_work_gives_the_same_tables(
         "spark.sql.shuffle.partitions": str(partitions),
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(arrow_rows),
     }
-    before = {key: spark.conf.get(key) for key in changed}
-    for key, value in changed.items():
-        spark.conf.set(key, value)
-    try:
+    with settings_of(spark, changed):
         labels, workers = score(shuffled, max_annotations)
-    finally:
-        for key, old in before.items():
-            spark.conf.set(key, str(old))
     assert labels["label"].to_dict() == expected["label"].to_dict()
     assert labels["component_id"].to_dict() == expected["component_id"].to_dict()
     for column in ("probability", "margin", "entropy", "difficulty"):
@@ -162,12 +157,8 @@ def test_batches_are_even_and_any_partitioning_gives_the_same(spark: SparkSessio
     assert sizes.max() < mean
     assert max(row["load"] for row in loads) < 1.1 * mean + 1
     # Neither the number of partitions nor the order of rows leaves a trace.
-    before = str(spark.conf.get("spark.sql.shuffle.partitions"))
-    spark.conf.set("spark.sql.shuffle.partitions", "7")
-    try:
+    with settings_of(spark, {"spark.sql.shuffle.partitions": "7"}):
         again = set(assign_batches(components.repartition(5), max_annotations=1000).collect())
-    finally:
-        spark.conf.set("spark.sql.shuffle.partitions", before)
     assert again == set(batches.collect())
 
 

@@ -78,7 +78,7 @@ def pack(parcels: Iterable[Parcel], *, superstep: int, sender: int) -> Iterator[
 def unpack(pieces: Iterable[Piece]) -> list[Any]:
     """Put together all that one node was sent, in the order of superstep, sender and place.
 
-    Raises ScoringError where a piece did not arrive, or is of another parcel of the same name.
+    Raises ScoringError where a piece did not arrive, and where two parcels have one name.
     """
     bodies: dict[tuple[int, int, int], bytearray] = {}
     missing: dict[tuple[int, int, int], int] = {}
@@ -86,14 +86,14 @@ def unpack(pieces: Iterable[Piece]) -> list[Any]:
         parcel = superstep, sender, place
         if parcel not in bodies:
             bodies[parcel], missing[parcel] = bytearray(size), size
-        if len(bodies[parcel]) != size:
+        bodies[parcel][start : start + len(body)] = body
+        missing[parcel] -= len(body)
+    for (superstep, sender, place), number in missing.items():
+        if number < 0:
             raise ScoringError(
                 f"blocks, superstep {superstep}: part {sender} sent two things as number {place}; "
                 "report this"
             )
-        bodies[parcel][start : start + len(body)] = body
-        missing[parcel] -= len(body)
-    for (superstep, sender, _), number in missing.items():
         if number:
             raise ScoringError(
                 f"blocks, superstep {superstep}: expected all pieces of what part {sender} sent, "

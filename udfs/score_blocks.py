@@ -105,14 +105,14 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Mail:
-    """What a node was sent: by itself, its state and at first its block, and by others."""
+    """What a node was sent: by itself, its state and at first its block, and by others.
+
+    It is opened in functions that return, so that nothing holds it while the node sends.
+    """
 
     block: _Block | None
     state: State | None
     inbox: list[Message]
-
-
-# What a node sends is made in functions of their own, so that what it was sent is let go before.
 
 
 def read_blocks(batches: Batches) -> Iterator[pa.RecordBatch]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
@@ -21,6 +21,7 @@ from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.memory import bytes_of_sizes
 from crowdfm_core.models import ModelConfig
 from jobs.steps.lineage import executors_last
+from jobs.steps.progress import Say
 from jobs.steps.scoring import arrange_batches
 from jobs.steps.shuffles import compute_shuffle, only_partitions, remove_shuffle
 from udfs.batch_tables import SCORE_SCHEMA
@@ -108,7 +109,7 @@ def score_in_blocks(
     *,
     steps: Sequence[Superstep],
     max_bytes: int,
-    say: Callable[[str], None],
+    say: Say,
 ) -> DataFrame:
     """Return scores as `jobs.steps.scoring.score_annotations` does; same grain and columns.
 

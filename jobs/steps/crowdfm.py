@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyspark import StorageLevel
@@ -16,6 +15,7 @@ from crowdfm_core.weights import load_weights
 from jobs.steps.batches import assign_batches
 from jobs.steps.blocks import plan_blocks, score_in_blocks
 from jobs.steps.outputs import labels_from_scores, workers_from_scores
+from jobs.steps.progress import Say
 from jobs.steps.scoring import score_annotations
 from udfs.score_blocks import FrozenModel
 
@@ -43,7 +43,7 @@ def aggregate_with_crowdfm(
     weights_sha256: str,
     profile: ResourceProfile | None,
     *,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Aggregated:
     """Score all annotations (with component_id) in batches of the components.
 

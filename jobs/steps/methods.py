@@ -21,9 +21,9 @@ from jobs.steps.majority_vote import (
 )
 from jobs.steps.methods_encoded import EncodedAnswers, encode_answers
 from jobs.steps.methods_sql import aggregate_in_sql
-from jobs.steps.methods_votes import Say
 from jobs.steps.options import index_options
 from jobs.steps.outputs import fits_from_scores, labels_from_scores, workers_from_scores
+from jobs.steps.progress import Say
 from jobs.steps.scoring import arrange_batches
 from udfs.aggregate_projects import KNOWN_OPTION, METHOD_SCHEMA, aggregate_projects
 

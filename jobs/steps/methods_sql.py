@@ -19,7 +19,6 @@ from jobs.steps.methods_em import dawid_skene, one_coin_dawid_skene, weighted_da
 from jobs.steps.methods_encoded import UNIT, EncodedAnswers
 from jobs.steps.methods_votes import (
     TIE,
-    Say,
     SqlResult,
     gold_majority_vote,
     iwmv,
@@ -29,6 +28,7 @@ from jobs.steps.methods_votes import (
     wawa,
     zero_based_skill,
 )
+from jobs.steps.progress import Say
 
 __all__ = ["SQL_METHODS", "aggregate_in_sql"]
 

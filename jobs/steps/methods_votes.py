@@ -5,7 +5,7 @@ Each takes all annotations and `say`, which gets a line per iteration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -16,6 +16,7 @@ from jobs.sql import run_sql
 from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
 from jobs.steps.methods_encoded import UNIT, EncodedAnswers
+from jobs.steps.progress import Say
 
 __all__ = [
     "TIE",
@@ -34,8 +35,6 @@ TIE = 1e-9  # how close probabilities are in a tie, and votes as a share of the 
 _SMALLEST_RATE = 1e-9  # of errors, in pm
 _CONSENSUS, _FEWEST_ANSWERS = 2.0 / 3.0, 2  # of twothird
 _ZBS_ITERATIONS, _ZBS_HALVED_EVERY = 100, 20
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdfm_core.blocks.messages import Cut, Message, Part
-from crowdfm_core.blocks.program import (
-    State,
-    make_block_program,
-    supersteps,
-    what_is_read,
-)
+from crowdfm_core.blocks.program import State, make_block_program, supersteps, what_is_read
 from crowdfm_core.blocks.results import ScoredBlock
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.models.attention import AttentionConfig

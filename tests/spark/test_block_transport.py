@@ -92,10 +92,11 @@ def test_a_piece_that_is_lost_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
         unpack(pieces[:4] + pieces[5:])
 
 
-def test_two_parcels_of_one_name_are_an_error() -> None:
+@pytest.mark.parametrize("other", ["b", np.zeros(10)], ids=["of_one_size", "of_another"])
+def test_two_parcels_of_one_name_are_an_error(other: Any) -> None:
     pieces = [
         piece
-        for content in ("a", np.zeros(10))
+        for content in ("a", other)
         for _, piece in pack([Parcel(0, content)], superstep=3, sender=5)
     ]
     with pytest.raises(ScoringError, match=r"superstep 3: part 5 sent two things as number 0"):

@@ -58,7 +58,6 @@ class AnnotationGraph:
 
     tasks: Side
     workers: Side
-    entry_of_annotation: IntArray  # [E] place of each input row among the entries of `tasks`
     task_option_start: IntArray  # [T] first option row of the task's project
     task_option_end: IntArray  # [T] one past its last option row
     num_option_rows: int
@@ -66,7 +65,7 @@ class AnnotationGraph:
     @property
     def num_annotations(self) -> int:
         """Number of annotations E."""
-        return len(self.tasks.neighbour)
+        return int(self.tasks.entry_start[-1])
 
     @property
     def num_tasks(self) -> int:
@@ -109,20 +108,19 @@ class AnnotationGraph:
         end = np.full(num_tasks, num_option_rows) if task_option_end is None else task_option_end
 
         # By option and worker first, then by task: stable sorts, least significant key first.
-        answers = np.column_stack([np.arange(len(task), dtype=np.int32), task, worker, option])
+        answers = np.column_stack([task, worker, option])
         answers = _sorted(_sorted(answers, _WORKER, num_workers), _OPTION, num_option_rows)
         by_option = _Pairs(*_pairs(answers, _OPTION, _WORKER, num_option_rows))
         of_workers, of_answer = _turned(by_option, num_workers)
         answers[:, _WORKER] = of_answer
         answers = _sorted(answers, _TASK, num_tasks)
         of_tasks = _Pairs(*_pairs(answers, _TASK, _OPTION, num_tasks))
-        place, task_entries, worker_entries = _entries(
+        task_entries, worker_entries = _entries(
             answers, of_tasks.of_answer, of_workers.pair_centre, of_workers.entry_start
         )
         return cls(
             tasks=_side(of_tasks, *task_entries),
             workers=_side(of_workers, *worker_entries),
-            entry_of_annotation=place,
             task_option_start=np.asarray(start, np.int32),
             task_option_end=np.asarray(end, np.int32),
             num_option_rows=num_option_rows,
@@ -130,7 +128,7 @@ class AnnotationGraph:
 
 
 # Columns of annotations as they are sorted: whole rows, so that what follows is read in order.
-_ROW, _TASK, _WORKER, _OPTION = range(4)
+_TASK, _WORKER, _OPTION = range(3)
 
 
 class _Pairs(NamedTuple):
@@ -192,7 +190,7 @@ def _checked(values: npt.ArrayLike, bound: int, name: str) -> IntArray:
 
 @numba.njit(cache=True)
 def _sorted(answers: IntArray, column: int, num_keys: int) -> IntArray:  # pragma: no cover
-    """Stable counting sort of annotations [E, 4] by a column: linear, where a comparison sort is
+    """Stable counting sort of annotations [E, 3] by a column: linear, where a comparison sort is
     not."""
     place = np.zeros(num_keys + 1, np.int64)
     for i in range(len(answers)):
@@ -204,7 +202,7 @@ def _sorted(answers: IntArray, column: int, num_keys: int) -> IntArray:  # pragm
         key = answers[i, column]
         at = place[key]
         place[key] = at + 1
-        for j in range(4):
+        for j in range(3):
             out[at, j] = answers[i, j]
     return out
 
@@ -213,7 +211,7 @@ def _sorted(answers: IntArray, column: int, num_keys: int) -> IntArray:  # pragm
 def _pairs(
     answers: IntArray, centre: int, option: int, num_centres: int
 ) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:  # pragma: no cover
-    """Find the runs of equal (centre, option), given as columns, in sorted annotations [E, 4]: the
+    """Find the runs of equal (centre, option), given as columns, in sorted annotations [E, 3]: the
     fields of `_Pairs`."""
     entries = len(answers)
     pair_start = np.zeros(num_centres + 1, np.int32)
@@ -242,15 +240,13 @@ def _pairs(
 @numba.njit(cache=True)
 def _entries(
     answers: IntArray, task_pair: IntArray, worker_of_pair: IntArray, worker_entry_start: IntArray
-) -> tuple[IntArray, IntArray, IntArray]:  # pragma: no cover
-    """Place of every row among the entries of the tasks' side; then of both sides, tasks first,
-    the node, pair and entry on the other side of every entry, [3, E].
+) -> tuple[IntArray, IntArray]:  # pragma: no cover
+    """Node, pair and entry on the other side of every entry, [3, E], of both sides, tasks first.
 
-    answers [E, 4]: in the order of the tasks' side, with pairs of workers instead of workers;
+    answers [E, 3]: in the order of the tasks' side, with pairs of workers instead of workers;
     task_pair [E]: pair of each of these.
     """
     entries = len(answers)
-    place = np.empty(entries, np.int32)
     tasks, workers = np.empty((3, entries), np.int32), np.empty((3, entries), np.int32)
     # The annotations of one worker and option stay in the order of their tasks.
     following = worker_entry_start[:-1].copy()
@@ -258,8 +254,7 @@ def _entries(
         pair = answers[entry, _WORKER]
         at = following[pair]
         following[pair] = at + 1
-        place[answers[entry, _ROW]] = entry
         tasks[0, entry], tasks[1, entry], tasks[2, entry] = worker_of_pair[pair], pair, at
         workers[0, at], workers[1, at] = answers[entry, _TASK], task_pair[entry]
         workers[2, at] = entry
-    return place, tasks, workers
+    return tasks, workers

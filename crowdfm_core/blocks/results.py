@@ -60,8 +60,9 @@ def answer_messages(
     size = np.diff(side.entry_start)
     option = np.repeat(side.pair_option, size)
     agrees = option == np.repeat(labelled.label[side.pair_centre], size)
+    worker = graph.workers.pair_centre[side.neighbour_pair]
     sums = [
-        np.bincount(side.neighbour, values, graph.num_workers)
+        np.bincount(worker, values, graph.num_workers)
         for values in (labelled.own_probability, agrees)
     ]
     by_worker = np.stack(sums, axis=1).astype(np.float64)

@@ -55,8 +55,9 @@ class BlockState:
     """What a block keeps between supersteps.
 
     rows_of_shard, workers_of_shard: what it shares with each shard, in the order of its roster.
-    Of the read-outs, once known: facts, crowd, groups (`LastSums.groups` of the whole component),
-    and labels without the difficulty.
+    A state travels between layers: its graph has only what these walk, and tasks have no logits,
+    which nobody reads. Of the read-outs, once known: facts, crowd, groups (`LastSums.groups` of the
+    whole component), and labels without the difficulty.
     """
 
     part: Part
@@ -90,7 +91,7 @@ def start_block(
     worker_ids [W]: names of the batch's workers, alike in all blocks. Raises ScoringError where
     the block needs more than max_bytes.
     """
-    graph = block_graph(model.config, cut, batch, max_bytes=max_bytes)
+    graph = _walked(block_graph(model.config, cut, batch, max_bytes=max_bytes))
     layout = CandidateGraph.of(graph, part_of=cut.sizes)
     sizes = BatchSizes(layout, model.ops)
     shard = shards_of(worker_ids, cut.shards)
@@ -102,7 +103,7 @@ def start_block(
         layout,
         rows_of_shard=[rows_of_pairs(layout.row_start, own) for own in pairs],
         workers_of_shard=workers,
-        tasks=model.start_tasks(sizes),
+        tasks=_without_logits(model.start_tasks(sizes)),
     )
     size = np.diff(graph.workers.entry_start)
     rosters = [
@@ -125,7 +126,7 @@ def update_block(
     messages = _gathered(state, {s: body.rows for s, body in bodies(inbox, RowMessages).items()})
     groups = _all_groups(state, inbox)
     tasks = model.update_tasks(layer, sizes, state.tasks, messages, groups)
-    state = replace(state, tasks=tasks)
+    state = replace(state, tasks=_without_logits(tasks))
     if layer + 1 < model.config.layers:
         return state, _learn(model, layer + 1, state, sizes)
     sums = last_sums(model.ops, sizes, tasks.posterior)
@@ -188,6 +189,20 @@ def finish_block(
 
 def _arrived(graph: AnnotationGraph, rest: dict[str, Any]) -> BlockState:
     return BlockState(layout=CandidateGraph.of(graph, part_of=rest["cut"].sizes), **rest)
+
+
+def _walked(graph: AnnotationGraph) -> AnnotationGraph:
+    """Leave out what the layers never read, half of the graph."""
+    nothing = np.zeros(0, np.int32)
+    return replace(
+        graph,
+        tasks=replace(graph.tasks, neighbour=nothing, other_entry=nothing),
+        workers=replace(graph.workers, neighbour_pair=nothing, other_entry=nothing),
+    )
+
+
+def _without_logits(tasks: TaskStates) -> TaskStates:
+    return replace(tasks, logits=np.zeros((0, 1), tasks.logits.dtype))
 
 
 def _learn(model: UnrolledModel, layer: int, state: BlockState, sizes: BatchSizes) -> list[Message]:

@@ -53,7 +53,8 @@ class ShardState:
 
     worker_ids [W]: sorted. rows_of_block, workers_of_block: what it shares with each block, in the
     order of the block's roster. sums, counts: what the blocks sent last, of the rows [Q, .] and of
-    the component's pooled rows; facts: once the last posterior is known.
+    the component's pooled rows; None once a layer has used them. facts: once the last posterior is
+    known.
     """
 
     part: Part
@@ -63,8 +64,8 @@ class ShardState:
     rows_of_block: dict[int, IntArray]
     workers_of_block: dict[int, IntArray]
     rows: Floats
-    sums: Floats
-    counts: Floats
+    sums: Floats | None
+    counts: Floats | None
     facts: WorkerFacts | None = None
 
 
@@ -102,14 +103,17 @@ def update_shard(
     model: UnrolledModel, layer: int, state: ShardState, inbox: Sequence[Message]
 ) -> tuple[ShardState, list[Message]]:
     """Update the workers in one layer and send the blocks what their tasks see of them."""
-    if layer:  # the first layer's sums came with the rosters
+    if layer:
         sums, counts = _merged(state.layout, state.rows_of_block, inbox)
-        state = replace(state, sums=sums, counts=counts)
+    else:  # they came with the rosters
+        assert state.sums is not None
+        assert state.counts is not None
+        sums, counts = state.sums, state.counts
     parts = [body.states for body in bodies(inbox, PooledStates).values()]
-    pooled = Pooled(state.counts, total_at(state.layout.place_of_pooled, parts, state.rows.dtype))
+    pooled = Pooled(counts, total_at(state.layout.place_of_pooled, parts, state.rows.dtype))
     sizes = BatchSizes(state.layout, model.ops)
-    rows, messages = model.update_rows(layer, sizes, state.rows, state.sums, pooled)
-    state = replace(state, rows=rows)
+    rows, messages = model.update_rows(layer, sizes, state.rows, sums, pooled)
+    state = replace(state, rows=rows, sums=None, counts=None)
     sent = [
         Message(Part(False, block), state.part, RowMessages(messages[own]))
         for block, own in state.rows_of_block.items()
@@ -142,6 +146,8 @@ def finish_shard(
 ) -> ScoredWorkers:
     """Return the scores of the shard's workers, in the order of their ids."""
     assert state.facts is not None
+    assert state.sums is not None
+    assert state.counts is not None
     sizes = BatchSizes(state.layout, model.ops)
     spread = sum_of([body.sums for body in bodies(inbox, WorkerSpread).values()])
     embedded = embed_workers(
@@ -208,7 +214,6 @@ def _without_tasks(
     return AnnotationGraph(
         workers=workers,
         tasks=tasks,
-        entry_of_annotation=nothing,
         task_option_start=nothing,
         task_option_end=nothing,
         num_option_rows=options,

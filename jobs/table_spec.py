@@ -53,6 +53,12 @@ class Table:
         return tuple(column.name for column in self.columns)
 
     @property
+    def skipping_columns(self) -> tuple[str, ...]:
+        """Columns by which readers may skip files: those that say where a row lies in the table,
+        and when it was written. Of others a file holds nearly all values."""
+        return (*(self.cluster_by or self.key), *self.volatile)
+
+    @property
     def ddl(self) -> str:
         """Column definitions for CREATE TABLE."""
         return ", ".join(

@@ -26,6 +26,8 @@ _GONE = "is_gone"  # marks a row of the table that the new rows do not have
 _CHECKED_COMMITS = 100  # newest ones, in which a run looks for its own and for those of others
 _CREATED_AT_ONCE = 4  # tables; most of a small commit is waiting
 _CHECK = "delta.constraints."  # property of a table, followed by the constraint's name
+# Properties: the columns, or how many of the first ones, of which a file's extremes are kept.
+_STATS, _STATS_OF_FIRST = "delta.dataSkippingStatsColumns", "delta.dataSkippingNumIndexedCols"
 _UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END")  # change files, but no row
 
 
@@ -184,7 +186,7 @@ class Tables:
         return self._spark.catalog.tableExists(self.name(table))
 
     def _create_statement(self, table: Table) -> str:
-        properties = {"delta.enableChangeDataFeed": "true"}
+        properties = {"delta.enableChangeDataFeed": "true", **_skipping(table)}
         properties |= {f"{_CHECK}{name}": rule for name, rule in table.checks.items()}
         listed = ", ".join(f"'{name}' = '{quoted(value)}'" for name, value in properties.items())
         cluster = f" CLUSTER BY ({', '.join(table.cluster_by)})" if table.cluster_by else ""
@@ -196,14 +198,18 @@ class Tables:
     def _changes_since(self, table: Table) -> list[str]:
         """What ALTER TABLE has to do to a table that an earlier version may have made.
 
-        Constraints of other names than ours are somebody else's, and stay. A column that is added
-        may be null, whatever its description says: rows that are there have no value.
+        Constraints of other names than ours are somebody else's, and stay, as does another choice
+        of columns by which files are skipped. A column that is added may be null, whatever its
+        description says: rows that are there have no value.
         """
         name = self.name(table.name)
         present = set(self._spark.read.table(name).columns)
-        properties = self._spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
+        shown = self._spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
+        properties: dict[str, str] = {row["key"]: row["value"] for row in shown}
         checks: dict[str, str] = {
-            key.removeprefix(_CHECK): rule for key, rule in properties if key.startswith(_CHECK)
+            key.removeprefix(_CHECK): rule
+            for key, rule in properties.items()
+            if key.startswith(_CHECK)
         }
         ours = {name: rule for name, rule in checks.items() if _is_ours(table, name)}
         outdated = [
@@ -211,6 +217,8 @@ class Tables:
         ]
         added = [name for name in table.checks if name in outdated or name not in checks]
         missing = [column for column in table.columns if column.name not in present]
+        is_chosen = bool({_STATS, _STATS_OF_FIRST} & set(properties))
+        skipping = [] if is_chosen else list(_skipping(table).items())
         return [
             *(f"DROP CONSTRAINT `{name}`" for name in outdated),
             *(
@@ -218,6 +226,7 @@ class Tables:
                 for column in missing
             ),
             *(f"ADD CONSTRAINT `{name}` CHECK ({table.checks[name]})" for name in added),
+            *(f"SET TBLPROPERTIES ('{name}' = '{value}')" for name, value in skipping),
         ]
 
     @contextmanager
@@ -256,6 +265,12 @@ def _comparable(name: str, kind: str) -> Column:
     """Maps cannot be compared; their sorted entries can."""
     column = F.sort_array(F.map_entries(name)) if kind.startswith("map<") else F.col(name)
     return column.alias(name)
+
+
+def _skipping(table: Table) -> dict[str, str]:
+    """Table properties that say by which columns files are skipped."""
+    columns = ",".join(table.skipping_columns)
+    return {_STATS: columns} if columns else {}
 
 
 def _is_ours(table: Table, check: str) -> bool:

@@ -188,6 +188,43 @@ def test_every_column_has_a_comment_and_every_key_is_required() -> None:
         assert set(table.key) <= required, table.name
 
 
+def test_files_keep_extremes_of_the_columns_that_rows_lie_by(
+    spark: SparkSession, folder: Path
+) -> None:
+    tables = tables_of(spark, folder, "run")
+    tables.create(["aggregated_labels"])
+    replace(tables, labels(spark, "run", {"t1": ("a", 0.9), "t2": ("b", 0.6)}))
+    log = folder / "aggregated_labels" / "_delta_log" / f"{1:020}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    kept = [json.loads(action["add"]["stats"]) for action in actions if "add" in action]
+    lies_by = {"project_id", "method", "task_id"}
+    assert sum(stats["numRecords"] for stats in kept) == 2
+    for stats in kept:
+        assert set(stats["minValues"]) == {*lies_by, "run_id", "updated_at"}
+
+
+def test_another_choice_of_columns_to_skip_files_by_stays(
+    spark: SparkSession, folder: Path
+) -> None:
+    tables = tables_of(spark, folder, "run")
+    tables.create(["aggregated_labels"])
+    name, skips_by = tables.name("aggregated_labels"), "delta.dataSkippingStatsColumns"
+
+    def chosen() -> str | None:
+        shown = spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
+        return {row["key"]: row["value"] for row in shown}.get(skips_by)
+
+    ours = chosen()
+    assert ours == "project_id,method,task_id,run_id,updated_at"
+    theirs = "project_id,method,task_id,label"
+    spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{skips_by}' = '{theirs}')")
+    tables.create(["aggregated_labels"])
+    assert chosen() == theirs
+    spark.sql(f"ALTER TABLE {name} UNSET TBLPROPERTIES ('{skips_by}')")  # of an earlier version
+    tables.create(["aggregated_labels"])
+    assert chosen() == ours
+
+
 def test_quotes_in_a_comment_do_not_end_it(spark: SparkSession) -> None:
     column = TABLES["runs"].columns[0]
     odd = dataclasses.replace(column, comment="a worker's, and a \\ too")

@@ -7,14 +7,14 @@ WITH certain AS (
   SELECT
     task_key,
     true_option,
-    CAST(round(share * {unit}) AS BIGINT) AS units
+    CAST(rint(share * {unit}) AS BIGINT) AS units
   FROM (
     SELECT
       task_key,
       posexplode(posterior) AS (true_option, share)
     FROM {posteriors}
   )
-  WHERE round(share * {unit}) > 0
+  WHERE rint(share * {unit}) > 0
 ),
 counts AS (
   SELECT
@@ -80,6 +80,6 @@ SELECT
   true_option,
   units,
   total,
-  CAST(round(ln(units / total) * {unit}) AS BIGINT) AS log_rate_units,
+  CAST(rint(ln(units / total) * {unit}) AS BIGINT) AS log_rate_units,
   counted / CAST({unit} AS DOUBLE) * ln(units / total) AS expectation
 FROM totals

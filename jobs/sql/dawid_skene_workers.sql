@@ -16,7 +16,7 @@ WITH per_option AS (
 )
 SELECT
   per_option.worker_key,
-  sum(CAST(round(rate * fits.prior[true_option] * {unit}) AS BIGINT)) / CAST({unit} AS DOUBLE) AS score,
+  sum(CAST(rint(rate * fits.prior[true_option] * {unit}) AS BIGINT)) / CAST({unit} AS DOUBLE) AS score,
   map_from_entries(collect_list(struct(true_option, rate))) AS rates
 FROM per_option
 JOIN {fits} AS fits

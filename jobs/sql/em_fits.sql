@@ -6,7 +6,7 @@ WITH masses AS (
   SELECT
     project_key,
     option_index,
-    sum(CAST(round(share * {unit}) AS BIGINT)) AS units,
+    sum(CAST(rint(share * {unit}) AS BIGINT)) AS units,
     -sum(share * ln(share)) AS entropy
   FROM (
     SELECT

@@ -1,6 +1,6 @@
 -- Grain: project_id, worker_id. {annotations} carries component_id and task_hash; {votes}:
 -- task_votes.sql. Ratios are of the worker's answers.
--- Sums are decimal, so that they do not depend on the order in which executors add them up.
+-- Probabilities are summed in units of 1 / {unit}, as the sum of doubles depends on their order.
 WITH answers AS (
   SELECT
     annotations.project_id,
@@ -21,7 +21,7 @@ SELECT
   'majority_vote' AS method,
   count_if(agrees) / count(*) AS score,
   CAST(NULL AS DOUBLE) AS ability,
-  CAST(sum(CAST(probability AS DECIMAL(18, 15))) / count(*) AS DOUBLE) AS expected_accuracy,
+  sum(CAST(rint(probability * {unit}) AS BIGINT)) / {unit} / count(*) AS expected_accuracy,
   count_if(agrees) / count(*) AS agreement_with_aggregate,
   count(*) AS num_annotations,
   count(*) AS num_tasks,

@@ -6,7 +6,7 @@ WITH per_worker AS (
   SELECT
     answers.worker_key,
     sum(
-      CAST(round(coalesce(try_element_at(results.shares, answers.option_index), 0D) * {unit}) AS BIGINT)
+      CAST(rint(coalesce(try_element_at(results.shares, answers.option_index), 0D) * {unit}) AS BIGINT)
     ) / CAST({unit} AS DOUBLE) / count(*) AS expected_accuracy,
     count_if(answers.option_index = results.label_option)
       / nullif(count(results.label_option), 0) AS agreement_with_aggregate

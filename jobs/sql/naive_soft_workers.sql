@@ -3,7 +3,7 @@
 SELECT
   answers.worker_key,
   sum(
-    CAST(round(tasks.votes[answers.option_index] / tasks.num_annotations * {unit}) AS BIGINT)
+    CAST(rint(tasks.votes[answers.option_index] / tasks.num_annotations * {unit}) AS BIGINT)
   ) / CAST({unit} AS DOUBLE) / count(*) AS score
 FROM {answers} AS answers
 JOIN {tasks} AS tasks

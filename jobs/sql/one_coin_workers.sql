@@ -6,7 +6,7 @@ WITH own AS (
     answers.project_key,
     answers.worker_key,
     count(*) AS num_annotations,
-    sum(CAST(round(posteriors.posterior[answers.option_index] * {unit}) AS BIGINT))
+    sum(CAST(rint(posteriors.posterior[answers.option_index] * {unit}) AS BIGINT))
       / CAST({unit} AS DOUBLE) AS num_right
   FROM {answers} AS answers
   JOIN {posteriors} AS posteriors
@@ -32,6 +32,6 @@ SELECT
   project_key,
   worker_key,
   accuracy,
-  CAST(round((log_right - log_wrong) * {unit}) AS BIGINT) AS log_odds_units,
+  CAST(rint((log_right - log_wrong) * {unit}) AS BIGINT) AS log_odds_units,
   num_right * log_right + (num_annotations - num_right) * log_wrong AS expectation
 FROM logs

@@ -12,7 +12,7 @@ SELECT
   count_if(num_task_annotations >= 2) AS num_with_peers,
   coalesce(
     sum(
-      CAST(round((num_same - 1) / nullif(num_task_annotations - 1, 0) * {unit}) AS BIGINT)
+      CAST(rint((num_same - 1) / nullif(num_task_annotations - 1, 0) * {unit}) AS BIGINT)
     ),
     0
   ) AS peer_units,

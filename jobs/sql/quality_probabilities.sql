@@ -7,7 +7,7 @@ SELECT
   -- 1e-9: a probability of 0.57 is 56.99999999999999 percent.
   floor(probability * 100 + 1e-9D) AS percent,
   count(*) AS num_tasks,
-  sum(CAST(round(probability * {unit}) AS BIGINT)) AS probability_units
+  sum(CAST(rint(probability * {unit}) AS BIGINT)) AS probability_units
 FROM {labels}
 GROUP BY
   project_id,

@@ -36,8 +36,8 @@ common AS (
     errors.project_id,
     errors.worker_id,
     count(*) AS num_common_errors,
-    sum(CAST(round(errors.chance * {unit}) AS BIGINT)) AS chance_units,
-    sum(CAST(round(errors.chance * (1 - errors.chance) * {unit}) AS BIGINT)) AS variance_units
+    sum(CAST(rint(errors.chance * {unit}) AS BIGINT)) AS chance_units,
+    sum(CAST(rint(errors.chance * (1 - errors.chance) * {unit}) AS BIGINT)) AS variance_units
   FROM errors
   JOIN others
     ON errors.task_hash = others.task_hash

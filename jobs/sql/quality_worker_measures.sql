@@ -9,7 +9,8 @@
 -- mean score of a worker who draws each answer from the worker's own shares s of answers,
 -- (1 - sum s^2) x mean over rows of 1 / answers, and spam_deviation is its deviation, if all s were
 -- equal.
--- Sums are decimal, so that they do not depend on the order in which executors add them up.
+-- Sums are of whole multiples of 1 / {unit}, or decimal, so that they do not depend on the order
+-- in which executors add them up.
 WITH cells AS (
   SELECT
     *,
@@ -36,10 +37,10 @@ answers AS (
     sum(num_rare_errors) AS num_rare_errors,
     sum(num_gold) AS num_gold,
     sum(num_correct) AS num_correct,
-    CAST(sum(CAST(share AS DECIMAL(18, 15))) AS DOUBLE) AS shares,
-    sum(CAST(share * share AS DECIMAL(18, 15))) AS squares,
-    sum(CAST(IF(label = answer, share, 0D) AS DECIMAL(18, 15))) AS diagonal,
-    sum(CAST(share * part_of_row AS DECIMAL(18, 15))) AS parts_of_rows
+    sum(CAST(rint(share * {unit}) AS BIGINT)) AS share_units,
+    sum(CAST(rint(share * share * {unit}) AS BIGINT)) AS square_units,
+    sum(CAST(IF(label = answer, rint(share * {unit}), 0) AS BIGINT)) AS diagonal_units,
+    sum(CAST(rint(share * part_of_row * {unit}) AS BIGINT)) AS parts_units
   FROM cells
   GROUP BY
     worker_hash,
@@ -80,10 +81,12 @@ workers AS (
     CAST(
       sum(CAST(num_annotations * ln(num_annotations) AS DECIMAL(28, 12))) AS DOUBLE
     ) AS count_logs,
-    CAST(sum(squares) AS DOUBLE) AS squares,
-    CAST(sum(CAST(shares * shares AS DECIMAL(28, 12))) AS DOUBLE) AS column_squares,
-    CAST(sum(diagonal) AS DOUBLE) AS diagonal,
-    CAST(sum(parts_of_rows) AS DOUBLE) AS parts_of_rows,
+    sum(square_units) / {unit} AS squares,
+    CAST(
+      sum(CAST(power(share_units / {unit}, 2) AS DECIMAL(28, 12))) AS DOUBLE
+    ) AS column_squares,
+    sum(diagonal_units) / {unit} AS diagonal,
+    sum(parts_units) / {unit} AS parts_of_rows,
     1 - sum(num_labelled * num_labelled) / nullif(sum(num_labelled) * sum(num_labelled), 0)
       AS dispersion
   FROM answers

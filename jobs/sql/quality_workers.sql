@@ -92,5 +92,5 @@ LEFT JOIN {shared_errors} AS shared_errors
   ON scored.project_id = shared_errors.project_id
   AND scored.worker_id = shared_errors.worker_id
 LEFT JOIN {speeds} AS speeds
-  ON scored.project_id = speeds.project_id
-  AND scored.worker_id = speeds.worker_id
+  ON scored.worker_hash = speeds.worker_hash
+  AND xxhash64(scored.worker_id, scored.project_id) = speeds.other_hash

@@ -8,8 +8,8 @@ WITH votes AS (
     answers.project_key,
     answers.task_key,
     answers.option_index,
-    sum(CAST(round(answers.weight * {unit}) AS BIGINT)) AS units,
-    sum(CAST(round(least(answers.weight, 0D) * {unit}) AS BIGINT)) AS units_against,
+    sum(CAST(rint(answers.weight * {unit}) AS BIGINT)) AS units,
+    sum(CAST(rint(least(answers.weight, 0D) * {unit}) AS BIGINT)) AS units_against,
     count(*) AS num_votes
   FROM {answers} AS answers
   GROUP BY

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from jobs.sql import run_sql
 from jobs.steps.joins import small
+from jobs.steps.units import UNIT
 
 __all__ = ["count_votes", "keep_most_probable", "majority_vote_labels", "majority_vote_workers"]
 
@@ -33,7 +34,7 @@ def majority_vote_labels(votes: DataFrame) -> DataFrame:
 
 def majority_vote_workers(annotations: DataFrame, votes: DataFrame) -> DataFrame:
     """Return worker_scores; grain: project_id, worker_id, method. Both: see count_votes."""
-    return run_sql("majority_vote_workers", annotations=annotations, votes=votes)
+    return run_sql("majority_vote_workers", {"unit": UNIT}, annotations=annotations, votes=votes)
 
 
 def keep_most_probable(labels: DataFrame, max_probabilities: int) -> DataFrame:

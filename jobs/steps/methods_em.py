@@ -16,9 +16,10 @@ from pyspark.sql import functions as F
 from jobs.sql import run_sql
 from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
-from jobs.steps.methods_encoded import UNIT, EncodedAnswers
+from jobs.steps.methods_encoded import EncodedAnswers
 from jobs.steps.methods_votes import TIE, SqlResult, vote
 from jobs.steps.progress import Say
+from jobs.steps.units import UNIT
 
 __all__ = ["dawid_skene", "one_coin_dawid_skene", "weighted_dawid_skene"]
 

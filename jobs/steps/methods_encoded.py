@@ -13,11 +13,7 @@ from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
 from udfs.aggregate_projects import KNOWN_OPTION
 
-__all__ = ["UNIT", "EncodedAnswers", "encode_answers"]
-
-# Probabilities, weights and logarithms are added up as whole multiples of 1 / UNIT, as the sum of
-# doubles depends on their order. UNIT is a multiple of 1 to 16, so that shares of ties are exact.
-UNIT = 1_441_440_000_000
+__all__ = ["EncodedAnswers", "encode_answers"]
 
 
 @dataclass(frozen=True)

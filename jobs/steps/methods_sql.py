@@ -16,7 +16,7 @@ from crowdfm_core.errors import UndefinedMethodError
 from jobs.sql import run_sql
 from jobs.steps.crowdfm import Aggregated
 from jobs.steps.methods_em import dawid_skene, one_coin_dawid_skene, weighted_dawid_skene
-from jobs.steps.methods_encoded import UNIT, EncodedAnswers
+from jobs.steps.methods_encoded import EncodedAnswers
 from jobs.steps.methods_votes import (
     TIE,
     SqlResult,
@@ -29,6 +29,7 @@ from jobs.steps.methods_votes import (
     zero_based_skill,
 )
 from jobs.steps.progress import Say
+from jobs.steps.units import UNIT
 
 __all__ = ["SQL_METHODS", "aggregate_in_sql"]
 

@@ -16,6 +16,7 @@ from jobs.sql import run_sql
 from jobs.steps.annotations import arrange_by_task
 from jobs.steps.joins import small
 from jobs.steps.lineage import cut_lineage
+from jobs.steps.units import UNIT
 
 __all__ = [
     "add_spam_scores",
@@ -24,10 +25,6 @@ __all__ = [
     "measure_workers",
     "previous_quality",
 ]
-
-# Sums of shares are sums of whole multiples of 1 / _UNIT, as the sum of doubles depends on their
-# order. A multiple of 1 to 16, so that shares of few answers are exact; up to 1e10 shares fit.
-_UNIT = 720_720_000
 
 _FEW = 10  # workers with fewer answers are never suspects
 _PRIOR = 10  # answers like the project's that are added to a worker's for agreement_shrunk
@@ -72,7 +69,7 @@ def measure_quality(
     that are persisted are moved once, to their workers for the times between answers; beside them
     the cells of confusion matrices move.
     """
-    unit, of_reference = {"unit": _UNIT}, {"reference": reference}
+    unit, of_reference = {"unit": UNIT}, {"reference": reference}
     by_task = arrange_by_task(labels.select(*_COMPARED))
     with_labels = run_sql("quality_tasks", of_reference, votes=votes, labels=by_task, gold=gold)
     tasks = _kept(with_labels, persisted)
@@ -115,7 +112,7 @@ def count_confusions(answers: DataFrame) -> DataFrame:
 
     answers: of quality_answers.sql. The cells of a worker stand side by side.
     """
-    values = {"unit": _UNIT, "max_alike": _MAX_ALIKE}
+    values = {"unit": UNIT, "max_alike": _MAX_ALIKE}
     cells = run_sql("quality_confusions", values, answers=answers)
     key = ("worker_hash", "project_id", "worker_id")
     return cells.repartition(*key).sortWithinPartitions(*key, "label")
@@ -132,12 +129,14 @@ def measure_workers(
     alike = cut_lineage(run_sql("quality_most_alike", {"max_alike": _MAX_ALIKE}, answers=answers))
     suspected = alike.where(F.col("num_shared_errors") >= _FEWEST_SHARED)
     # Summed per project and compared with the sums: made twice without this.
-    measures = cut_lineage(run_sql("quality_worker_measures", confusions=confusions))
+    measures = cut_lineage(
+        run_sql("quality_worker_measures", {"unit": UNIT}, confusions=confusions)
+    )
     return run_sql(
         "quality_workers",
         {
             "reference": reference,
-            "unit": _UNIT,
+            "unit": UNIT,
             "prior": _PRIOR,
             "few": _FEW,
             "max_cells": _MAX_CELLS,
@@ -145,7 +144,7 @@ def measure_workers(
         measures=measures,
         shared_errors=run_sql(
             "quality_shared_errors",
-            {"max_alike": _MAX_ALIKE, "unit": _UNIT},
+            {"max_alike": _MAX_ALIKE, "unit": UNIT},
             answers=answers,
             most_alike=alike,
             suspected=small(suspected, suspected.count()),

@@ -13,6 +13,7 @@ from pyspark.sql.types import StructField, StructType
 from jobs.sql import run_sql
 from jobs.steps.majority_vote import count_votes
 from jobs.steps.options import index_options
+from jobs.steps.units import UNIT
 
 ANSWERS = "project_id string, task_id string, worker_id string, label string"
 VOTES = (
@@ -208,17 +209,39 @@ def test_shared_errors_find_who_makes_the_same_mistakes(spark: SparkSession) -> 
 
 
 def test_speed_is_the_median_interval_without_pauses(spark: SparkSession) -> None:
-    seconds: dict[str, list[int | None]] = {
-        "quick": [0, 2, 4, 10, 9_000, 9_004],
-        "once": [5],
-        "never": [None],
-    }
-    rows = [("p", worker, second) for worker, of in seconds.items() for second in of]
-    annotations = spark.createDataFrame(
-        rows, "project_id string, worker_id string, second bigint"
-    ).selectExpr("*", "timestamp_seconds(second) AS annotated_at")
-    found = run_sql("quality_speed", {"max_seconds": 3600}, annotations=annotations)
-    same(found, ("p", "quick", 4, 3.0))  # 2, 2, 6 and, after the pause, 4
+    rows = [
+        ("p", "slow", 100),  # not in the order of time
+        ("p", "slow", 70),
+        ("p", "slow", 10),
+        ("p", "slow", 9_000),  # after a pause
+        ("p", "slow", 9_000),  # two at once
+        ("q", "slow", 11),  # another worker, of one answer
+        ("p", "paused", 0),
+        ("p", "paused", 3_601),  # one second more than is no pause
+        ("p", "quick", 50),
+        ("p", "quick", 54),
+        ("p", "quick", 3_654),  # exactly as long as is no pause
+        ("p", "untimed", None),
+        ("p", "untimed", None),
+    ]
+    answers = spark.createDataFrame(rows, "project_id string, worker_id string, at bigint")
+    answers = answers.select(
+        "project_id", "worker_id", F.timestamp_seconds("at").alias("annotated_at")
+    )
+    found = run_sql("quality_speed", {"max_seconds": 3_600}, annotations=answers)
+    expected = spark.createDataFrame(
+        [
+            ("p", "slow", 3, 30.0),  # of 60, 30 and 0
+            ("p", "quick", 2, 1802.0),  # of 4 and 3,600
+        ],
+        "project_id string, worker_id string, num_intervals bigint, median_seconds double",
+    ).select(
+        F.xxhash64("project_id", "worker_id").alias("worker_hash"),
+        F.xxhash64("worker_id", "project_id").alias("other_hash"),
+        "num_intervals",
+        "median_seconds",
+    )
+    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
 
 
 def workers(spark: SparkSession, *cells: tuple[object, ...]) -> dict[str, Row]:
@@ -229,21 +252,29 @@ def workers(spark: SparkSession, *cells: tuple[object, ...]) -> dict[str, Row]:
     )
     found = run_sql(
         "quality_workers",
-        {"reference": "m", "unit": 720, "prior": 10, "few": 10, "max_cells": 2},
-        measures=run_sql("quality_worker_measures", confusions=confusions),
+        {"reference": "m", "unit": UNIT, "prior": 10, "few": 10, "max_cells": 2},
+        measures=run_sql("quality_worker_measures", {"unit": UNIT}, confusions=confusions),
         shared_errors=spark.createDataFrame(
             [
-                ("p", "copy", "x", 6, 8, 720, 720),  # 6 where 1 is expected, with a deviation of 1
-                ("p", "fair", "x", 6, 12, 720, 720),
-                ("p", "random", "x", 6, 8, 2160, 720),  # 3 more than expected
+                (
+                    "p",
+                    "copy",
+                    "x",
+                    6,
+                    8,
+                    UNIT,
+                    UNIT,
+                ),  # 6 where 1 is expected, with a deviation of 1
+                ("p", "fair", "x", 6, 12, UNIT, UNIT),
+                ("p", "random", "x", 6, 8, 3 * UNIT, UNIT),  # 3 more than expected
                 ("p", "good", "x", 1, None, None, None),
             ],
             "project_id string, worker_id string, most_alike_worker_id string, num_shared_errors "
             "bigint, num_common_errors bigint, chance_units bigint, variance_units bigint",
         ),
-        speeds=spark.createDataFrame(
-            [("p", "copy", 9, 2.5)],
-            "project_id string, worker_id string, num_intervals bigint, median_seconds double",
+        speeds=spark.sql(
+            "SELECT xxhash64('p', 'copy') AS worker_hash, xxhash64('copy', 'p') AS other_hash, "
+            "9L AS num_intervals, 2.5D AS median_seconds"
         ),
     )
     return {row["worker_id"]: row for row in found.collect()}
@@ -252,7 +283,7 @@ def workers(spark: SparkSession, *cells: tuple[object, ...]) -> dict[str, Row]:
 def test_workers_are_scored_by_their_confusion_matrix(spark: SparkSession) -> None:
     def cell(worker: str, label: str | None, answer: str, number: int) -> tuple[object, ...]:
         errors = number if label not in (None, answer) else 0
-        return "p", worker, label, answer, number, number, number * 360, errors, 0, 0
+        return "p", worker, label, answer, number, number, number * UNIT // 2, errors, 0, 0
 
     found = workers(
         spark,

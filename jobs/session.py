@@ -48,6 +48,13 @@ _LOCAL = {
     "spark.sql.shuffle.partitions": "8",
     "spark.databricks.delta.snapshotPartitions": "2",  # 50 tasks to replay a small log otherwise
     "spark.ui.enabled": "false",
+    # Java compiles for the second time what has run ten times as often as by itself: loops over
+    # rows soon have, while what plans the queries costs more to compile than it still runs.
+    "spark.driver.defaultJavaOptions": (  # before those of spark.driver.extraJavaOptions
+        "-XX:+IgnoreUnrecognizedVMOptions "
+        "-XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000 "
+        "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
+    ),
 }
 
 

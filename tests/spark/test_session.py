@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core.config import GpuConfig, SparkConfig
 from jobs.session import make_session, scoring_profile
+from tests.short_lived_jvm import JVM_OPTIONS
 
 
 def test_session_writes_and_reads_delta(spark: SparkSession, tmp_path: Path) -> None:
@@ -16,6 +17,14 @@ def test_session_writes_and_reads_delta(spark: SparkSession, tmp_path: Path) -> 
     spark.range(3).write.format("delta").save(path)
     assert spark.read.format("delta").load(path).count() == 3
     assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
+
+
+def test_java_options_of_the_user_come_after_those_of_local_mode(spark: SparkSession) -> None:
+    java = spark.sparkContext._jvm.java.lang.management.ManagementFactory  # type: ignore[union-attr]
+    given = list(java.getRuntimeMXBean().getInputArguments())
+    ours = given.index("-XX:Tier4InvocationThreshold=50000")
+    for option in JVM_OPTIONS.split():
+        assert given.index(option) > ours  # of two that differ, Java takes the last
 
 
 def test_gpu_settings_in_local_mode_are_dropped_with_a_log_line(

@@ -209,21 +209,15 @@ def test_shared_errors_find_who_makes_the_same_mistakes(spark: SparkSession) -> 
 
 
 def test_speed_is_the_median_interval_without_pauses(spark: SparkSession) -> None:
-    rows = [
-        ("p", "slow", 100),  # not in the order of time
-        ("p", "slow", 70),
-        ("p", "slow", 10),
-        ("p", "slow", 9_000),  # after a pause
-        ("p", "slow", 9_000),  # two at once
-        ("q", "slow", 11),  # another worker, of one answer
-        ("p", "paused", 0),
-        ("p", "paused", 3_601),  # one second more than is no pause
-        ("p", "quick", 50),
-        ("p", "quick", 54),
-        ("p", "quick", 3_654),  # exactly as long as is no pause
-        ("p", "untimed", None),
-        ("p", "untimed", None),
-    ]
+    seconds: dict[tuple[str, str], list[int | None]] = {
+        ("p", "quick"): [0, 2, 4, 10, 9_000, 9_004],
+        ("q", "quick"): [1],  # another worker, though of the same name
+        ("p", "slow"): [100, 70, 10, 9_000, 9_000],  # not in the order of time, and two at once
+        ("p", "patient"): [50, 54, 3_654],  # as long as is no pause
+        ("p", "paused"): [0, 3_601],
+        ("p", "never"): [None, None],
+    }
+    rows = [(*worker, second) for worker, of in seconds.items() for second in of]
     answers = spark.createDataFrame(rows, "project_id string, worker_id string, at bigint")
     answers = answers.select(
         "project_id", "worker_id", F.timestamp_seconds("at").alias("annotated_at")
@@ -231,8 +225,9 @@ def test_speed_is_the_median_interval_without_pauses(spark: SparkSession) -> Non
     found = run_sql("quality_speed", {"max_seconds": 3_600}, annotations=answers)
     expected = spark.createDataFrame(
         [
-            ("p", "slow", 3, 30.0),  # of 60, 30 and 0
-            ("p", "quick", 2, 1802.0),  # of 4 and 3,600
+            ("p", "quick", 4, 3.0),  # 2, 2, 6 and, after the pause, 4
+            ("p", "slow", 3, 30.0),  # 60, 30 and 0
+            ("p", "patient", 2, 1802.0),  # 4 and 3,600
         ],
         "project_id string, worker_id string, num_intervals bigint, median_seconds double",
     ).select(
@@ -256,15 +251,7 @@ def workers(spark: SparkSession, *cells: tuple[object, ...]) -> dict[str, Row]:
         measures=run_sql("quality_worker_measures", {"unit": UNIT}, confusions=confusions),
         shared_errors=spark.createDataFrame(
             [
-                (
-                    "p",
-                    "copy",
-                    "x",
-                    6,
-                    8,
-                    UNIT,
-                    UNIT,
-                ),  # 6 where 1 is expected, with a deviation of 1
+                ("p", "copy", "x", 6, 8, UNIT, UNIT),  # 1 is expected, with a deviation of 1
                 ("p", "fair", "x", 6, 12, UNIT, UNIT),
                 ("p", "random", "x", 6, 8, 3 * UNIT, UNIT),  # 3 more than expected
                 ("p", "good", "x", 1, None, None, None),

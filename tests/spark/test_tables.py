@@ -188,6 +188,11 @@ def test_every_column_has_a_comment_and_every_key_is_required() -> None:
         assert set(table.key) <= required, table.name
 
 
+def properties_of(spark: SparkSession, name: str) -> dict[str, str]:
+    shown = spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
+    return {row["key"]: row["value"] for row in shown}
+
+
 def test_files_keep_extremes_of_the_columns_that_rows_lie_by(
     spark: SparkSession, folder: Path
 ) -> None:
@@ -211,8 +216,7 @@ def test_another_choice_of_columns_to_skip_files_by_stays(
     name, skips_by = tables.name("aggregated_labels"), "delta.dataSkippingStatsColumns"
 
     def chosen() -> str | None:
-        shown = spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
-        return {row["key"]: row["value"] for row in shown}.get(skips_by)
+        return properties_of(spark, name).get(skips_by)
 
     ours = chosen()
     assert ours == "project_id,method,task_id,run_id,updated_at"
@@ -278,10 +282,9 @@ def test_table_of_an_earlier_version_is_brought_up_to_date(
     monkeypatch.setitem(TABLES, now.name, now)
     new = tables_of(spark, folder, "new")
     new.create([now.name])
-    properties = spark.sql(f"SHOW TBLPROPERTIES {new.name(now.name)}").collect()
     checks = {
         key.removeprefix("delta.constraints."): "".join(value.split())
-        for key, value in properties
+        for key, value in properties_of(spark, new.name(now.name)).items()
         if "constraints" in key
     }
     wanted = {name: "".join(rule.split()) for name, rule in now.checks.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -78,7 +80,10 @@ def fits_from_scores(scores: DataFrame, method: str) -> DataFrame:
 
 def stamp(rows: DataFrame, run_id: str, time_column: str = "updated_at") -> DataFrame:
     """Add run_id and the present time, which a table keeps for rows that did not change."""
-    return rows.withColumns({"run_id": F.lit(run_id), time_column: F.current_timestamp()})
+    # MERGE puts the time in place of current_timestamp(), and computes rows anew that are persisted
+    # with that.
+    now = F.lit(datetime.now(UTC))
+    return rows.withColumns({"run_id": F.lit(run_id), time_column: now})
 
 
 def _share(name: str) -> Column:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
 import jobs.tables
 from crowdfm_core.config import OutputConfig
 from crowdfm_core.errors import InputError, RunError
 from jobs.schemas import TABLES
 from jobs.spark_errors import SPARK_ERRORS
+from jobs.steps.outputs import stamp
 from jobs.tables import Tables
 
 
@@ -81,6 +82,27 @@ def test_replace_rows_touches_only_what_differs(spark: SparkSession, folder: Pat
     third = tables_of(spark, folder, "run-3")
     replace(third, labels(spark, "run-3", after))
     assert third.versions == second.versions  # equal rows: no commit
+
+
+def test_rows_are_computed_once_where_some_differ(spark: SparkSession, folder: Path) -> None:
+    tables = tables_of(spark, folder, "run-1")
+    tables.create(["aggregated_labels"])
+    replace(tables, stamp(labels(spark, "run-1", {"one": ("a", 0.9), "two": ("a", 0.9)}), "run-1"))
+    computed = spark.sparkContext.accumulator(0)
+    rows = labels(spark, "run-2", {"one": ("a", 0.9), "two": ("b", 0.9)})
+
+    def counted(row: Row) -> Row:
+        computed.add(1)
+        return row
+
+    replace(
+        tables_of(spark, folder, "run-2"),
+        stamp(spark.createDataFrame(rows.rdd.map(counted), rows.schema), "run-2"),
+    )
+    assert computed.value == 2
+    newest = spark.read.format("delta").load(str(folder / "aggregated_labels"))
+    found = newest.select("task_id", "run_id").collect()
+    assert sorted(map(tuple, found)) == [("one", "run-1"), ("two", "run-2")]
 
 
 def test_other_run_that_writes_between_is_noticed_and_nothing_is_lost(

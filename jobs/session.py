@@ -35,6 +35,9 @@ _ALWAYS = {
     # PySpark compresses what is persisted as bytes (spark.rdd.compress). To choose a code for each
     # column before that saves a fifth of the disk, and takes twice as long as the rest of it.
     "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    # A night has hundreds of queries, and those of Delta come again for every table: with room for
+    # a hundred compiled ones they are compiled again.
+    "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.python.worker.reuse": "true",  # the frozen model is loaded once per Python worker
     # Ids in names of folders (project=007) are text.
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",

@@ -33,10 +33,10 @@ class StandaloneCluster:
     folder: Path
     gpu_addresses: tuple[str, ...]  # one per worker
 
-    def executor_log(self, worker: int) -> str:
-        """All that a worker's executors, and the Python workers under them, logged so far."""
+    def executor_logs(self, worker: int) -> list[str]:
+        """What each of a worker's executors, and the Python workers under it, logged so far."""
         logs = sorted(self.folder.glob(f"worker-{worker}/app-*/*/stderr"))
-        return "".join(log.read_text(errors="replace") for log in logs)
+        return [log.read_text(errors="replace") for log in logs]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The nightly job on a real Standalone cluster: GPU scheduling, equal tables, lost executors."""
+"""A night on a real Standalone cluster whose executors are lost twice: GPUs, equal tables."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ADDRESSES = ("3", "7")  # of two GPUs that are only said to be there
 _RUN_SECONDS = 900.0  # of one run on a busy machine; about 60 on an idle one
 VOLATILE = ["ingested_at", "updated_at", "run_id"]
-LABEL_TABLES = ("annotations", "components", "aggregated_labels", "worker_scores")
-OF_QUALITY = tuple(table.name for table in QUALITY_TABLES)
+COMPARED = (
+    *("annotations", "components", "aggregated_labels", "worker_scores"),
+    *(table.name for table in QUALITY_TABLES),
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def local_run(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """What other runs have to equal: no executor is lost, and quality is measured."""
-    return _submit(lake, tmp_path_factory.mktemp("local"), "local[2]", quality=True)
+    """What the run on the cluster has to equal."""
+    folder = tmp_path_factory.mktemp("local")
+    return _finish(_start(lake, folder, "local[2]"), folder)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +80,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield running
 
 
-def _settings(lake: Path, folder: Path, spark: dict[str, Any], *, quality: bool) -> Path:
+def _settings(lake: Path, folder: Path) -> Path:
     (folder / "events").mkdir()
     conf = {
         "spark.eventLog.enabled": "true",
@@ -98,10 +101,9 @@ def _settings(lake: Path, folder: Path, spark: dict[str, Any], *, quality: bool)
             "columns": {"project_id": "project"},
         },
         "output": {"path": str(folder / "out")},
-        "quality": quality,
         "model": {"num_draws": 1},
         "scoring": {"max_annotations_per_batch": 200, "max_annotations_per_block": 300},
-        "spark": {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf, **spark},
+        "spark": {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf},
     }
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -109,19 +111,12 @@ def _settings(lake: Path, folder: Path, spark: dict[str, Any], *, quality: bool)
 
 
 def _start(lake: Path, folder: Path, master: str) -> subprocess.Popen[str]:
-    """Run the job with quality by its own command, which reads the master in the configuration."""
-    path = _settings(lake, folder, {"master": master}, quality=True)
-    return _launch([sys.executable, "-m", "jobs.cli", "nightly", "--conf", str(path)], folder)
-
-
-def _submit(lake: Path, folder: Path, master: str, *, quality: bool) -> Finished:
     """Run the job through spark-submit, which alone knows the master."""
     spark_submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     command = [str(spark_submit), "--master", master, "--packages", DELTA]
     command += ["--driver-java-options", JVM_OPTIONS]
-    command += [str(ROOT / "jobs" / "nightly.py")]
-    command += ["--conf", str(_settings(lake, folder, {}, quality=quality))]
-    return _finish(_launch(command, folder), folder)
+    command += [str(ROOT / "jobs" / "nightly.py"), "--conf", str(_settings(lake, folder))]
+    return _launch(command, folder)
 
 
 def _launch(command: list[str], folder: Path) -> subprocess.Popen[str]:
@@ -146,17 +141,14 @@ def _finish(process: subprocess.Popen[str], folder: Path) -> Finished:
     return Finished(folder, returncode, (folder / "log").read_text())
 
 
-def _assert_equal_tables(
-    spark: SparkSession, one: Path, other: Path, tables: tuple[str, ...], *, but: str | None = None
-) -> None:
-    """Compare all columns but the volatile ones and `but`."""
-    unequal = [*VOLATILE, *([] if but is None else [but])]
-    for table in tables:
+def _assert_equal_tables(spark: SparkSession, one: Path, other: Path) -> None:
+    """Compare all columns but the volatile ones."""
+    for table in COMPARED:
         left, right = (
             spark.read.format("delta")
             .load(str(folder / "out" / table))
             .toPandas()
-            .drop(columns=unequal, errors="ignore")
+            .drop(columns=VOLATILE, errors="ignore")
             .sort_values([name for name in TABLES[table].key if name not in VOLATILE])
             .reset_index(drop=True)
             for folder in (one, other)
@@ -165,59 +157,21 @@ def _assert_equal_tables(
         pd.testing.assert_frame_equal(left, right, atol=1e-4, rtol=0, obj=table)
 
 
-def test_scoring_runs_under_a_gpu_profile_and_tables_equal_those_of_local_mode(
-    spark: SparkSession,
+@pytest.fixture(scope="module")
+def cluster_run(
     lake: Path,
     local_run: Finished,
     cluster: StandaloneCluster,
-    tmp_path: Path,
-) -> None:
-    run = _submit(lake, tmp_path, cluster.master_url, quality=False)
-    assert run.returncode == 0, run.log[-3000:]
-
-    requests = task_requests(tmp_path / "events")
-    stages = read_stages(tmp_path / "events")
-    scoring = [stage for stage in stages if stage.profile_id != DEFAULT_PROFILE]
-    assert {requests[stage.profile_id]["gpu"] for stage in scoring} == {1.0}
-    assert {requests[stage.profile_id]["cpus"] for stage in scoring} == {1.0}
-    # Everything else asks for so little of a GPU that all cores of an executor are used.
-    assert len(stages) > len(scoring)
-    assert requests[DEFAULT_PROFILE] == {"cpus": 1.0, "gpu": 0.01}
-
-    used = frozenset().union(*(stage.executors for stage in scoring))
-    assert used == {"0", "1"}
-    for worker, address in enumerate(ADDRESSES):
-        said = re.findall(
-            r"GPU (\S+) was scheduled, but CUDA cannot be used here: scoring on the CPU",
-            cluster.executor_log(worker),
-        )
-        assert set(said) == {address}  # never another executor's
-        assert len(said) <= 2  # once per Python worker, of which two cores have two
-
-    assert local_run.returncode == 0, local_run.log[-3000:]
-    _assert_equal_tables(spark, local_run.folder, tmp_path, LABEL_TABLES, but="spam_score")
-
-
-def test_local_master_of_spark_submit_drops_gpu_settings(local_run: Finished) -> None:
-    assert local_run.returncode == 0, local_run.log[-3000:]  # would wait for GPUs for ever
-    said = "local mode has no GPU scheduling"
-    assert local_run.log.count(said) == 1
-    assert local_run.log.count(f"{said} (the master is local[2])") == 1
-
-
-def test_executors_lost_between_two_layers_and_while_quality_is_measured_change_nothing(
-    spark: SparkSession,
-    lake: Path,
-    local_run: Finished,
-    cluster: StandaloneCluster,
-    tmp_path: Path,
-) -> None:
-    process = _start(lake, tmp_path, cluster.master_url)
-    events, checkpoints = tmp_path / "events", tmp_path / "out" / "_checkpoints"
-    _wait_until_logged(tmp_path / "log", ": crowdfm ...", process)
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Finished:
+    """A run that loses all executors between two layers, and again while quality is measured."""
+    folder = tmp_path_factory.mktemp("run")
+    process = _start(lake, folder, cluster.master_url)
+    events, checkpoints = folder / "events", folder / "out" / "_checkpoints"
+    _wait_until_logged(folder / "log", ": crowdfm ...", process)
     _wait_until(lambda: len(_supersteps(events)) >= 5, process)  # of 13 such stages
     _kill(_executors(cluster))  # with all that the next superstep would read
-    _wait_until_logged(tmp_path / "log", ": quality ...", process)
+    _wait_until_logged(folder / "log", ": quality ...", process)
     first_time = len(_supersteps(local_run.folder / "events"))
     with_repeated = len(_supersteps(events))
     assert with_repeated > first_time  # those that were done ran again
@@ -226,12 +180,50 @@ def test_executors_lost_between_two_layers_and_while_quality_is_measured_change_
     # them, and the annotations, are on the executors' disks alone.
     _wait_until(lambda: len(list(checkpoints.glob("*/*/rdd-*"))) >= before + 2, process)
     _kill(_executors(cluster))  # with the workers' scores too, which are written after quality
-    run = _finish(process, tmp_path)
-    assert run.returncode == 0, run.log[-3000:]
-    assert set(re.findall(r"Lost executor (\d+)", run.log)) == {"0", "1", "2", "3"}
+    run = _finish(process, folder)
     assert len(_supersteps(events)) > with_repeated
-    _assert_equal_tables(spark, local_run.folder, tmp_path, LABEL_TABLES + OF_QUALITY)
     assert not checkpoints.exists()
+    return run
+
+
+def test_executors_lost_between_two_layers_and_while_quality_is_measured_change_nothing(
+    spark: SparkSession, local_run: Finished, cluster_run: Finished
+) -> None:
+    assert local_run.returncode == 0, local_run.log[-3000:]
+    assert cluster_run.returncode == 0, cluster_run.log[-3000:]
+    assert set(re.findall(r"Lost executor (\d+)", cluster_run.log)) == {"0", "1", "2", "3"}
+    _assert_equal_tables(spark, local_run.folder, cluster_run.folder)
+
+
+def test_scoring_runs_under_a_gpu_profile(
+    cluster: StandaloneCluster, cluster_run: Finished
+) -> None:
+    requests = task_requests(cluster_run.folder / "events")
+    stages = read_stages(cluster_run.folder / "events")
+    scoring = [stage for stage in stages if stage.profile_id != DEFAULT_PROFILE]
+    assert {requests[stage.profile_id]["gpu"] for stage in scoring} == {1.0}
+    assert {requests[stage.profile_id]["cpus"] for stage in scoring} == {1.0}
+    # Everything else asks for so little of a GPU that all cores of an executor are used.
+    assert len(stages) > len(scoring)
+    assert requests[DEFAULT_PROFILE] == {"cpus": 1.0, "gpu": 0.01}
+
+    for worker, address in enumerate(ADDRESSES):
+        said = [
+            re.findall(
+                r"GPU (\S+) was scheduled, but CUDA cannot be used here: scoring on the CPU", log
+            )
+            for log in cluster.executor_logs(worker)
+        ]
+        assert set().union(*said) == {address}  # never another executor's
+        # Once per Python worker, of which two cores have two.
+        assert all(len(addresses) <= 2 for addresses in said)
+
+
+def test_local_master_of_spark_submit_drops_gpu_settings(local_run: Finished) -> None:
+    assert local_run.returncode == 0, local_run.log[-3000:]  # would wait for GPUs for ever
+    said = "local mode has no GPU scheduling"
+    assert local_run.log.count(said) == 1
+    assert local_run.log.count(f"{said} (the master is local[2])") == 1
 
 
 def _kill(processes: list[int]) -> None:

@@ -55,7 +55,7 @@ def test_unknown_size_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -
 def test_small_lake_is_measured_end_to_end(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(LAKES, "small", LakeSizes(5_000, 10))
+    monkeypatch.setitem(LAKES, "small", LakeSizes(5_000, 40))
     command = ["small", "--folder", str(tmp_path), "--driver-memory", "1g", "--second-night"]
     assert main(command) == 0
     measured, again = map(json.loads, capsys.readouterr().out.splitlines())

@@ -26,7 +26,7 @@ from tests.bench.harness import Result, publish
 from tests.bench.process_tree import Watched, watch_or_exit
 from tests.cluster.event_log import read_tasks, task_totals
 
-__all__ = ["LAKES", "main", "measure"]
+__all__ = ["LAKES", "main", "measure", "measure_second_night"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BIN = Path(sys.executable).parent

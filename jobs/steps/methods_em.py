@@ -246,7 +246,7 @@ def _progress(fits: DataFrame) -> tuple[int, int, float]:
         F.count("*"), F.count_if(~F.col("converged")), bounds / F.sum("num_annotations")
     ).first()
     assert row is not None  # an aggregate of all rows has one
-    return int(row[0]), int(row[1]), float(row[2])
+    return int(row[0]), int(row[1]), float(row[2] or 0.0)  # without projects there is none
 
 
 def _of(projects: DataFrame, frame: DataFrame) -> DataFrame:

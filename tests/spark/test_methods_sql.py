@@ -212,3 +212,12 @@ def test_partitioning_leaves_no_trace(
 
 def test_configuration_names_exactly_the_methods_that_sql_has() -> None:
     assert sorted(SQL_METHODS) == list(_IN_SQL)
+
+
+def test_lake_without_answers_has_no_labels(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    annotations = spark.createDataFrame(answers_frame().assign(component_id="c")).where("false")
+    gold = spark.createDataFrame([], GOLD_SCHEMA)
+    none = encode_answers(annotations, index_options(annotations), gold)
+    assert in_sql("dawid_skene", none, monkeypatch).labels.isEmpty()

@@ -33,6 +33,10 @@ class StandaloneCluster:
     folder: Path
     gpu_addresses: tuple[str, ...]  # one per worker
 
+    def executor_ids(self, worker: int) -> set[str]:
+        """What Spark calls the executors that a worker has had."""
+        return {folder.name for folder in self.folder.glob(f"worker-{worker}/app-*/*")}
+
     def executor_logs(self, worker: int) -> list[str]:
         """What each of a worker's executors, and the Python workers under it, logged so far."""
         logs = sorted(self.folder.glob(f"worker-{worker}/app-*/*/stderr"))

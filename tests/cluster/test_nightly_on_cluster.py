@@ -116,10 +116,6 @@ def _start(lake: Path, folder: Path, master: str) -> subprocess.Popen[str]:
     command = [str(spark_submit), "--master", master, "--packages", DELTA]
     command += ["--driver-java-options", JVM_OPTIONS]
     command += [str(ROOT / "jobs" / "nightly.py"), "--conf", str(_settings(lake, folder))]
-    return _launch(command, folder)
-
-
-def _launch(command: list[str], folder: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
     with (folder / "log").open("w") as log:
         return subprocess.Popen(
@@ -207,7 +203,9 @@ def test_scoring_runs_under_a_gpu_profile(
     assert len(stages) > len(scoring)
     assert requests[DEFAULT_PROFILE] == {"cpus": 1.0, "gpu": 0.01}
 
+    used = frozenset().union(*(stage.executors for stage in scoring))
     for worker, address in enumerate(ADDRESSES):
+        assert used & cluster.executor_ids(worker)
         said = [
             re.findall(
                 r"GPU (\S+) was scheduled, but CUDA cannot be used here: scoring on the CPU", log

@@ -94,7 +94,10 @@ def measure(
     (where `settings` left both among the methods).
     """
     lake_seconds = _draw_lake(LAKES[size], folder)
-    shutil.rmtree(folder / "tables", ignore_errors=True)
+    for written in ("input", "tables"):
+        shutil.rmtree(folder / written, ignore_errors=True)
+    lake = _table(folder / "lake" / "annotations")
+    _query(f"CREATE TABLE {_table(folder / 'input')} SHALLOW CLONE {lake}")  # it may grow
     configuration = _configuration(folder, driver_memory)
     if executors is not None:
         configuration["spark"]["conf"]["spark.executor.memory"] = executors
@@ -108,8 +111,6 @@ def measure_second_night(
 
     A tenth of the tasks of three projects in ten have got one answer more, from a new worker each.
     """
-    annotations, grown = (folder / name / "annotations" for name in ("lake", "grown"))
-    shutil.rmtree(grown, ignore_errors=True)
     answers = (
         f"FROM {_table(folder / 'tables' / 'annotations')} "
         "WHERE pmod(xxhash64(project_id), 10) < 3 AND pmod(xxhash64(project_id, task_id), 10) < 1"
@@ -117,14 +118,12 @@ def measure_second_night(
     key = "project_id AS project, task_id AS task"
     added = f"SELECT {key}, concat('new ', task_id) AS worker, min(label) AS label, NULL {answers}"
     added += " GROUP BY project_id, task_id"
-    _query(f"CREATE TABLE {_table(grown)} SHALLOW CLONE {_table(annotations)}")
-    _query(f"INSERT INTO {_table(grown)} {added}")
+    _query(f"INSERT INTO {_table(folder / 'input')} {added}")
     number = re.search(
         r"\|(\d+) *\|", _query(f"SELECT count(DISTINCT project_id, task_id) {answers}")
     )
     assert number is not None  # a global aggregation has one row
     configuration = _configuration(folder, driver_memory)
-    configuration["input"]["path"] = str(grown)
     name = f"lake_{size}_second_night"
     return _night(name, size, folder, configuration, settings, added=int(number.group(1)))
 
@@ -170,6 +169,7 @@ def _night(
             "largest_component": summary["largest_component"],
             "annotations_per_second": summary["annotations"] / run.seconds,
             "lake_seconds": lake_seconds,
+            "projects_changed": summary["projects_changed"],
             "phase_seconds": summary["phase_seconds"],
             "outside_phases_seconds": run.seconds - sum(summary["phase_seconds"].values()),
             "peak_memory_bytes": run.peak_memory_bytes(),
@@ -187,6 +187,7 @@ def _draw_lake(sizes: LakeSizes, folder: Path) -> float | None:
     """Draw the lake if it is not there yet; returns the seconds that took."""
     done = folder / "lake" / ".complete"
     sources = sorted((_ROOT / "crowdfm_core" / "simulation").glob("lake*.py"))
+    sources.append(_ROOT / "jobs" / "lake.py")
     code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     drawn_as = f"{sizes} by {code}"
     if done.exists() and done.read_text() == drawn_as:
@@ -212,7 +213,7 @@ def _configuration(folder: Path, driver_memory: str) -> dict[str, Any]:
     columns = ("project", "task", "worker", "label", "answered_at")
     return {
         "input": {
-            "path": str(folder / "lake" / "annotations"),
+            "path": str(folder / "input"),
             "columns": dict(zip(roles, columns, strict=True)),
         },
         "output": {"path": str(folder / "tables")},

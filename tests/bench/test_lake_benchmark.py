@@ -63,6 +63,8 @@ def test_small_lake_is_measured_end_to_end(
     assert measured["correct"]
     assert again["correct"]
     assert 5_000 < again["details"]["annotations"] < 5_500
+    assert measured["details"]["projects_changed"] is None
+    assert 0 < again["details"]["projects_changed"] < 40
     details = measured["details"]
     assert details["annotations"] == 5_000
     assert set(details["phases"]) == set(details["phase_seconds"])

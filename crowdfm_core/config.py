@@ -220,6 +220,9 @@ class JobConfig:
     first is the reference: quality tables judge tasks and workers by its labels.
     quality: whether tables of quality and thresholds are made; with gold they say how often labels
     are right.
+    recompute: which projects a run computes: those that changed since the newest published run, or
+    all. It is all as well where that run had other weights, code, libraries or settings that
+    results depend on.
     engines: method -> arrays (the default, which is faster) or sql, with the same results, for
     lakes with a project that is too large for the memory of one process.
     """
@@ -230,6 +233,7 @@ class JobConfig:
     duplicates: Literal["latest", "first", "reject"] = "latest"
     methods: tuple[str, ...] = ("crowdfm", "majority_vote")
     quality: bool = True
+    recompute: Literal["changed", "all"] = "changed"
     engines: dict[str, Literal["arrays", "sql"]] = field(default_factory=dict)
     model: ModelConfig = field(default_factory=ModelConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)

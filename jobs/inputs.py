@@ -16,7 +16,7 @@ from crowdfm_core.errors import InputError
 from jobs.input_files import MALFORMED, SOURCE_FILE, InputParts, list_files, open_csv, open_parquet
 from jobs.spark_errors import SPARK_ERRORS, reason_of
 
-__all__ = ["input_fingerprint", "input_version", "read_rows"]
+__all__ = ["input_fingerprint", "input_table_id", "input_version", "read_changes", "read_rows"]
 
 _TIME_TRAVEL = {"versionAsOf", "timestampAsOf"}
 
@@ -50,6 +50,19 @@ def read_rows(
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), rows)
 
 
+def read_changes(spark: SparkSession, config: SourceConfig, after: int, version: int) -> DataFrame:
+    """Return rows that came to a Delta table or left it after one version, up to another.
+
+    Columns: as of read_rows; source_file is null. It, or what computes it, fails with an error of
+    Spark's where the table has no change data feed of these versions.
+    """
+    feed = {"startingVersion": after + 1, "endingVersion": version}
+    reader = spark.read.options(**config.options).options(readChangeFeed="true", **feed)
+    is_path = config.path is not None
+    rows = reader.format("delta").load(config.path) if is_path else reader.table(config.table or "")
+    return _in_one_shape(_without_file(rows), config)
+
+
 def input_version(spark: SparkSession, config: SourceConfig) -> int | None:
     """Return the Delta version that is to be read, or None where that cannot be said.
 
@@ -59,15 +72,16 @@ def input_version(spark: SparkSession, config: SourceConfig) -> int | None:
     if _TIME_TRAVEL & config.options.keys():
         version = config.options.get("versionAsOf")
         return None if version is None else int(version)
-    try:
-        if config.path is not None:
-            table = DeltaTable.forPath(spark, config.path) if config.format == "delta" else None
-        else:
-            table = DeltaTable.forName(spark, config.table or "")
-    except SPARK_ERRORS:  # not a Delta table, or not there: reading it says which
-        return None
+    table = _delta_table(spark, config)
     newest = table.history(1).select("version").first() if table is not None else None
     return int(newest["version"]) if newest is not None else None
+
+
+def input_table_id(spark: SparkSession, config: SourceConfig) -> str | None:
+    """Return what Delta calls the table, another one if it is made anew in its place; or None."""
+    table = _delta_table(spark, config)
+    described = table.detail().select("id").first() if table is not None else None
+    return described["id"] if described is not None else None
 
 
 def input_fingerprint(spark: SparkSession, config: SourceConfig) -> tuple[int, int] | None:
@@ -100,13 +114,25 @@ def _open(spark: SparkSession, config: SourceConfig, version: int | None) -> Inp
     if version is not None and not _TIME_TRAVEL & config.options.keys():
         reader = reader.option("versionAsOf", version)
     if config.table is not None:
-        no_file = F.lit(None).cast("string")
-        return InputParts([reader.table(config.table).withColumn(SOURCE_FILE, no_file)])
+        return InputParts([_without_file(reader.table(config.table))])
     if config.format == "json":
         options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": MALFORMED}
         reader = reader.options(primitivesAsString="true", **options)
     rows = reader.format(config.format).load(config.path)
     return InputParts([rows.withColumn(SOURCE_FILE, F.col("_metadata.file_path"))])
+
+
+def _delta_table(spark: SparkSession, config: SourceConfig) -> DeltaTable | None:
+    try:
+        if config.path is not None:
+            return DeltaTable.forPath(spark, config.path) if config.format == "delta" else None
+        return DeltaTable.forName(spark, config.table or "")
+    except SPARK_ERRORS:  # not a Delta table, or not there: reading it says which
+        return None
+
+
+def _without_file(rows: DataFrame) -> DataFrame:
+    return rows.withColumn(SOURCE_FILE, F.lit(None).cast("string"))
 
 
 def _in_one_shape(rows: DataFrame, config: SourceConfig) -> DataFrame:

@@ -51,7 +51,7 @@ def write_lake(
     for name, path in paths.items():
         rows = lake_frame(spark, lake, name, partitions=partitions)
         if format == "delta":
-            write_new_table(rows, str(path))
+            write_new_table(rows, path)
         else:
             rows.write.mode("overwrite").option("header", True).format(format).save(str(path))
     return (

@@ -17,9 +17,12 @@ from pyspark.sql import functions as F
 
 from crowdfm_core.config import JobConfig
 from crowdfm_core.errors import RunError
-from crowdfm_core.weights import load_weights
+from crowdfm_core.weights import FrozenWeights, load_weights
+from jobs.changes import ALL, EarlierRun
 from jobs.checkpoints import checkpoint_folder, checkpoints_in
-from jobs.inputs import input_fingerprint, input_version, read_rows
+from jobs.code_version import code_sha256
+from jobs.counts import count_components, count_labels, count_reasons
+from jobs.inputs import input_fingerprint, input_table_id, input_version, read_rows
 from jobs.run_row import run_row
 from jobs.schemas import GOLD_TABLES, QUALITY_TABLES, TABLES
 from jobs.session import make_session, scoring_profile
@@ -39,10 +42,15 @@ from jobs.steps.components import (
 )
 from jobs.steps.crowdfm import Aggregated
 from jobs.steps.gold import GOLD_SCHEMA, gold_labels, methods_with_gold, rejected_gold
-from jobs.steps.methods import WITHOUT_FITS, Methods
+from jobs.steps.methods import Methods
 from jobs.steps.outputs import FIT_SCHEMA, stamp
-from jobs.steps.quality import add_spam_scores, measure_quality, previous_quality
-from jobs.summary import PROBABLE, RunSummary
+from jobs.steps.quality import (
+    add_spam_scores,
+    measure_quality,
+    previous_quality,
+    unchanged_quality,
+)
+from jobs.summary import RunSummary
 from jobs.tables import Tables
 
 __all__ = ["run_nightly"]
@@ -63,7 +71,7 @@ def run_nightly(
     run_id = run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     weights = load_weights(config.model.weights)
     spark = make_session(config.spark)
-    run = _Run(spark, config, run_id, dry_run, weights.sha256)
+    run = _Run(spark, config, run_id, dry_run, weights)
     with run.tables.marked_commits():
         run.prepare()
         try:
@@ -85,12 +93,16 @@ class _Run:
         config: JobConfig,
         run_id: str,
         dry_run: bool,
-        weights_sha256: str,
+        weights: FrozenWeights,
     ) -> None:
         self.spark = spark
         self.config = config
         self.dry_run = dry_run
-        self.weights_sha256 = weights_sha256
+        self.hashes = {
+            "weights_sha256": weights.sha256,
+            "code_sha256": code_sha256(weights.config),
+        }
+        self.input_table_id: str | None = None
         self.started_at = datetime.now(UTC)
         self.tables = Tables(spark, config.output, run_id)
         self.summary = RunSummary(
@@ -100,6 +112,9 @@ class _Run:
         )
         self.persisted: list[DataFrame] = []
         self.files: tuple[int, int] | None = None
+        self.results = _result_tables(config)
+        self.earlier: EarlierRun | None = None  # None in a dry run
+        self.changes = ALL
         self.gold = spark.createDataFrame([], GOLD_SCHEMA)  # known truth, of the tasks that have it
 
     def prepare(self) -> None:
@@ -109,13 +124,17 @@ class _Run:
         with self._phase("open"):
             self.files = input_fingerprint(self.spark, self.config.input)
             self.summary.input_version = input_version(self.spark, self.config.input)
+            self.input_table_id = input_table_id(self.spark, self.config.input)
             self.raw = read_rows(self.spark, self.config.input, version=self.summary.input_version)
             if (gold := self.config.gold) is not None:
                 self.raw_gold = read_rows(self.spark, gold, version=input_version(self.spark, gold))
             if not self.dry_run:
-                names = _table_names(self.config)
+                names = [*self.results, "runs"]
                 self.tables.create(names)
                 self.summary.tables = {name: self.tables.name(name) for name in names}
+                self.earlier = EarlierRun(
+                    self.tables, self.results, self.config, self.hashes, self._say
+                )
 
     def checkpoint_folder(self) -> str | None:
         """Where frames are kept for the case that an executor is lost, if the run decides that."""
@@ -140,6 +159,38 @@ class _Run:
         if self.config.gold is not None:
             with self._phase("gold"):
                 self.gold = self._gold(self.config.gold.held_out)
+        if self.earlier is not None:
+            with self._phase("changes"):
+                self.changes = self.earlier.changes()
+            annotations, self.gold = map(self.changes.only, (annotations, self.gold))
+            self.summary.projects_changed = self.changes.num_projects
+            self.summary.kept_run_id = self.changes.kept_run_id
+        if self.changes.num_projects == 0:
+            with self._phase("write"):
+                self._keep_results()
+        else:
+            self._compute(annotations)
+
+    def _keep_results(self) -> None:
+        """Publish the results of an earlier run again, as no project has changed."""
+        self.tables.keep_rows({*self.results} - {*self._histories, *self.tables.versions})
+        run_id = self.summary.run_id
+        self._replace(**{name: stamp(self._unchanged(name), run_id) for name in self._histories})
+        count_components(self.summary, self.tables.read("components"))
+        self._count_labels()
+
+    @property
+    def _histories(self) -> list[str]:
+        """Tables of quality that have rows of every run."""
+        return [name for name in self.results if "run_id" in TABLES[name].key]
+
+    def _unchanged(self, history: str) -> DataFrame:
+        """What this run says of projects that it does not compute."""
+        run_id = self.changes.kept_run_id
+        assert run_id is not None  # else all are computed
+        return unchanged_quality(self.changes.others(self.tables.read(history)), run_id)
+
+    def _compute(self, annotations: DataFrame) -> None:
         with self._phase("components"):
             placed, components = self._components(annotations)
         if self.dry_run:
@@ -151,7 +202,7 @@ class _Run:
             components,
             self.gold,
             self.config,
-            self.weights_sha256,
+            self.hashes["weights_sha256"],
             profile,
             self.persisted,
             self._say,
@@ -190,7 +241,8 @@ class _Run:
             self.summary,
             self.config,
             started_at=self.started_at,
-            weights_sha256=self.weights_sha256,
+            **self.hashes,
+            input_table_id=self.input_table_id,
             error=error,
         )
         self.tables.record_run(row)
@@ -209,28 +261,29 @@ class _Run:
         good, rejected = split_annotations(self.raw)
         if self.config.duplicates == "reject":
             rejected = rejected.unionByName(conflicting(good))
-        annotations = resolve_duplicates(parse_times(good), self.config.duplicates)
+        changes = ALL
+        if self.earlier is not None:
+            version = self.summary.input_version
+            changes = self.earlier.input_changes(version, self.input_table_id)
+        annotations = resolve_duplicates(parse_times(changes.only(good)), self.config.duplicates)
         self.summary.rows_read = self.raw.count()
         run_id = self.summary.run_id
         if self.dry_run:
-            self._count_reasons(rejected)
+            count_reasons(self.summary, rejected)
             annotations = annotations.persist()
             self.persisted.append(annotations)
         else:
-            source = annotations.withColumn("source", F.lit(self.config.input.source))
-            self._replace(
-                rejected_annotations=rejected.withColumn("run_id", F.lit(run_id)),
-                annotations=stamp(source, run_id, "ingested_at"),
-            )
+            written = {"rejected_annotations": rejected.withColumn("run_id", F.lit(run_id))}
+            if changes.num_projects == 0:
+                self.tables.keep_rows(["annotations"])
+            else:
+                source = annotations.withColumn("source", F.lit(self.config.input.source))
+                written["annotations"] = stamp(source, run_id, "ingested_at")
+            self._replace(changes.projects, **written)
             # From here on the run reads what it wrote: columns, not the text of the input.
-            self._count_reasons(self.tables.read("rejected_annotations"))
+            count_reasons(self.summary, self.tables.read("rejected_annotations"))
             annotations = self.tables.read("annotations")
         return annotations.select(*KEY, "label", "annotated_at")
-
-    def _count_reasons(self, rejected: DataFrame) -> None:
-        # One row per combination of reasons, of which there are a handful.
-        for reasons, rows in rejected.groupBy("reasons").count().collect():
-            self.summary.count_rejected(reasons, int(rows))
 
     def _components(self, annotations: DataFrame) -> tuple[DataFrame, DataFrame]:
         workers = find_components(annotations).persist()
@@ -238,19 +291,10 @@ class _Run:
         components = component_sizes(placed, workers).persist()
         self.persisted += [workers, placed, components]
         check_components(annotations, components)
-        totals = components.agg(
-            F.count_distinct("project_id").alias("projects"),
-            F.count("*").alias("components"),
-            F.sum("num_tasks").alias("tasks"),
-            F.sum("num_workers").alias("workers"),
-            F.sum("num_annotations").alias("annotations"),
-            F.max("num_annotations").alias("largest_component"),
-        ).first()
-        assert totals is not None  # a global aggregation has one row
-        summary = self.summary
-        for name, value in totals.asDict().items():
-            setattr(summary, name, int(value or 0))
-        summary.rows_superseded = summary.rows_read - summary.rows_rejected - summary.annotations
+        sizes = components.drop("num_split_tasks")
+        if self.changes.projects is not None:
+            sizes = sizes.unionByName(self.changes.others(self.tables.read("components")))
+        count_components(self.summary, sizes)
         return placed, components
 
     def _write(self, components: DataFrame, results: list[Aggregated]) -> None:
@@ -258,6 +302,7 @@ class _Run:
         fits = [result.fits for result in results if result.fits is not None]
         fits = fits or [self.spark.createDataFrame([], FIT_SCHEMA)]
         self._replace(
+            self.changes.projects,
             components=components,
             aggregated_labels=stamp(_union([result.labels for result in results]), run_id),
             method_fits=stamp(_union(fits), run_id),
@@ -285,42 +330,40 @@ class _Run:
         quality = measure_quality(
             annotations,
             votes,
-            tables.read("aggregated_labels"),
+            self.changes.only(tables.read("aggregated_labels")),
             self.gold,
             previous_quality(tables.read("project_quality"), tables.read("runs"), run_id),
             reference=self.config.methods[0],
             with_gold=methods_with_gold(self.config),
             persisted=self.persisted,
         )
-        self._replace(**{name: stamp(rows, run_id) for name, rows in quality.items()})
+        if self.changes.projects is not None:
+            for name in self._histories:
+                quality[name] = quality[name].unionByName(self._unchanged(name))
+        stamped = {name: stamp(rows, run_id) for name, rows in quality.items()}
+        self._replace(self.changes.projects, **stamped)
 
     def _write_workers(self, results: list[Aggregated]) -> None:
         workers = _union([result.workers for result in results])
         if self.config.quality:
-            workers = add_spam_scores(workers, self.tables.read("worker_quality"))
-        self._replace(worker_scores=stamp(workers, self.summary.run_id))
+            judged = self.changes.only(self.tables.read("worker_quality"))
+            workers = add_spam_scores(workers, judged)
+        stamped = stamp(workers, self.summary.run_id)
+        self._replace(self.changes.projects, worker_scores=stamped)
 
     def _count_labels(self) -> None:
-        summary = self.summary
-        per_method = self.tables.read("aggregated_labels").groupBy("method")
-        counts = per_method.agg(
-            F.count("*").alias("labelled"),
-            F.count_if(F.col("probability") >= PROBABLE).alias("probable"),
-            F.count_if("is_tie").alias("ties"),
-        )
-        problems = self.tables.read("method_fits").groupBy("method").agg(F.count("problem"))
-        for of_method in (summary.labelled, summary.probable, summary.ties):
-            of_method.update(dict.fromkeys(self.config.methods, 0))
-        for method, *values in counts.collect():
-            summary.labelled[method], summary.probable[method], summary.ties[method] = values
-        if set(self.config.methods) - set(WITHOUT_FITS):
-            summary.problems = dict(problems.collect())
+        labels, fits = self.tables.read("aggregated_labels"), self.tables.read("method_fits")
+        count_labels(self.summary, labels, fits, self.config.methods)
 
-    def _replace(self, **tables: DataFrame) -> None:
-        """Replace the rows of several tables at once: most of a small commit is waiting."""
-        with ThreadPoolExecutor(len(tables)) as pool:
+    def _replace(self, projects: DataFrame | None = None, **tables: DataFrame) -> None:
+        """Replace the rows of several tables at once: most of a small commit is waiting.
+
+        projects: see Tables.replace_rows.
+        """
+        with ThreadPoolExecutor(max(1, len(tables))) as pool:
             writes = [
-                pool.submit(self.tables.replace_rows, name, rows) for name, rows in tables.items()
+                pool.submit(self.tables.replace_rows, name, rows, projects)
+                for name, rows in tables.items()
             ]
         for write in writes:
             write.result()  # raises what the write raised, after the others have ended
@@ -338,11 +381,11 @@ class _Run:
         _log.info(f"run {self.summary.run_id}: {message}", *values)
 
 
-def _table_names(config: JobConfig) -> list[str]:
-    """Tables that a run with this configuration writes."""
+def _result_tables(config: JobConfig) -> list[str]:
+    """Tables that a run with this configuration writes before its own row."""
     without = {table.name for table in GOLD_TABLES if config.gold is None}
     without |= {table.name for table in QUALITY_TABLES if not config.quality}
-    return [name for name in TABLES if name not in without]
+    return [name for name in TABLES if name not in (*without, "runs")]
 
 
 def _union(parts: list[DataFrame]) -> DataFrame:

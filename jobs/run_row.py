@@ -21,6 +21,8 @@ def run_row(
     *,
     started_at: datetime,
     weights_sha256: str,
+    code_sha256: str,
+    input_table_id: str | None,
     error: str | None,
 ) -> DataFrame:
     """Return one row with the columns of `runs`: SUCCEEDED, or FAILED if there is an error."""
@@ -31,12 +33,15 @@ def run_row(
         "finished_at": datetime.now(UTC),
         "phase_seconds": summary.phase_seconds,
         "input_table": summary.input,
+        "input_table_id": input_table_id,
         "input_version": summary.input_version,
         "output_versions": summary.versions,
         "counts": summary.counts(),
         "config_sha256": config.sha256(),
         "config": json.dumps(config.to_mapping(), sort_keys=True),
         "weights_sha256": weights_sha256,
+        "code_sha256": code_sha256,
+        "kept_run_id": summary.kept_run_id,
         "error": error,
     }
     schema = ", ".join(f"{column.name} {column.type}" for column in TABLES["runs"].columns)

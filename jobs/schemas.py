@@ -159,12 +159,21 @@ _RESULTS = (
             Column("finished_at", "timestamp", "UTC", required=True),
             Column("phase_seconds", "map<string, double>", "wall time per phase, in seconds"),
             Column("input_table", "string", "what was read"),
+            Column(
+                "input_table_id", "string", "what Delta calls the table that was read, else null"
+            ),
             Column("input_version", "bigint", "Delta version that was read, else null"),
             Column("output_versions", "map<string, bigint>", "table -> Delta version to read"),
             Column("counts", "map<string, bigint>", "rows read, rejected, written, ..."),
             Column("config_sha256", "string", "of the resolved configuration"),
             Column("config", "string", "the resolved configuration as JSON"),
             Column("weights_sha256", "string", "of the frozen weights"),
+            Column("code_sha256", "string", "of the code, the libraries and the form of the model"),
+            Column(
+                "kept_run_id",
+                "string",
+                "run whose results of projects without changes were kept; null: all were computed",
+            ),
             Column("error", "string", "of a FAILED run"),
         ),
         checks={"known_status": "status IN ('SUCCEEDED', 'FAILED')"},

@@ -28,6 +28,8 @@ class RunSummary:
     gold_labels: int | None = None  # tasks with known truth; None where no gold is configured
     gold_rows_rejected: int = 0
     projects: int = 0
+    projects_changed: int | None = None  # came and gone ones too; None: all were computed
+    kept_run_id: str | None = None  # run whose results of the other projects were kept
     components: int = 0
     tasks: int = 0
     workers: int = 0
@@ -53,6 +55,8 @@ class RunSummary:
             "workers",
         )
         counts = {name: getattr(self, name) for name in names}
+        if self.projects_changed is not None:
+            counts["projects_changed"] = self.projects_changed
         if self.gold_labels is not None:
             counts["gold_labels"] = self.gold_labels
             counts["gold_rows_rejected"] = self.gold_rows_rejected
@@ -114,10 +118,16 @@ class RunSummary:
         return [
             f"{self.tasks:>11,}  tasks",
             f"{self.workers:>11,}  workers",
-            f"{self.projects:>11,}  projects",
+            f"{self.projects:>11,}  projects{self._kept()}",
             f"{self.components:>11,}  components, the largest with {self.largest_component:,} "
             "annotations",
         ]
+
+    def _kept(self) -> str:
+        if self.projects_changed is None:
+            return ""
+        since = f"since run {self.kept_run_id}"
+        return f"; {self.projects_changed:,} changed, came or went {since}, the others are kept"
 
     def _method_line(self, method: str) -> str:
         tasks, probable, ties = self.labelled[method], self.probable[method], self.ties[method]

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import reduce
 from pathlib import Path
 
 from delta.tables import DeltaTable
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from crowdfm_core.config import OutputConfig
@@ -26,11 +28,16 @@ _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _GONE = "is_gone"  # marks a row of the table that the new rows do not have
 _KEY_HASH = "key_hash"
 _CHECKED_COMMITS = 100  # newest ones, in which a run looks for its own and for those of others
-_CREATED_AT_ONCE = 4  # tables; most of a small commit is waiting
+_AT_ONCE = 4  # tables; most of a small commit is waiting
+_CLOCKS_DIFFER_BY = timedelta(minutes=1)  # at most, that of the storage and ours
 _CHECK = "delta.constraints."  # property of a table, followed by the constraint's name
 # Properties: the columns, or how many of the first ones, of which a file's extremes are kept.
 _STATS, _STATS_OF_FIRST = "delta.dataSkippingStatsColumns", "delta.dataSkippingNumIndexedCols"
-_UPKEEP = ("OPTIMIZE", "VACUUM START", "VACUUM END")  # change files, but no row
+_UPKEEP = (  # operations that change files or descriptions, but no row
+    *("OPTIMIZE", "VACUUM START", "VACUUM END", "REORG", "CLUSTER BY", "COMPUTE STATS"),
+    *("SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "UPGRADE PROTOCOL"),
+    *("ADD COLUMNS", "CHANGE COLUMN", "ADD CONSTRAINT", "DROP CONSTRAINT"),
+)
 
 
 class Tables:
@@ -45,6 +52,7 @@ class Tables:
         self._metadata = json.dumps({"run_id": run_id})
         self.run_id = run_id
         self.versions: dict[str, int] = {}
+        self._compared: dict[str, int] = {}  # table -> its version when changes were looked for
 
     def name(self, table: str) -> str:
         """Return how SQL names the table: delta.`path` or catalog.schema.table."""
@@ -68,7 +76,7 @@ class Tables:
 
         Raises InputError when the output location cannot be written.
         """
-        with ThreadPoolExecutor(_CREATED_AT_ONCE) as pool:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(self._create, map(TABLES.__getitem__, names)))
 
     def _create(self, table: Table) -> None:
@@ -86,23 +94,67 @@ class Tables:
             ) from error
 
     def read(self, table: str) -> DataFrame:
-        """Return this run's rows where it has replaced them, else the newest."""
-        if table in self.versions:
-            return self._at(table, self.versions[table])
+        """Return this run's rows where it has replaced them, else those that it compared with an
+        earlier run's, else the newest."""
+        version = self.versions.get(table, self._compared.get(table))
+        if version is not None:
+            return self._at(table, version)
         return self._spark.read.table(self.name(table))
 
-    def replace_rows(self, table: str, rows: DataFrame) -> None:
+    def newest_published_run(self) -> Row | None:
+        """Return the row of the run that SUCCEEDED last, apart from this one."""
+        return self._published_runs().sort(F.desc("started_at")).first()
+
+    def changed_projects(self, names: Iterable[str], run: Row) -> DataFrame:
+        """Return projects of which a row changed after a run, in any of the tables; grain:
+        project_id.
+
+        run: of newest_published_run, with a version of each table. Tables that do not tell projects
+        apart are left out; in a history only the rows of that run count. Read from the change data
+        feeds, so that the frame, or what computes it, fails with an error of Spark's where one does
+        not reach back so far. Raises RunError where a table was made anew. From here on `read` and
+        `replace_rows` take these tables, but for histories, as they are now.
+        """
+        names = [name for name in names if "project_id" in TABLES[name].key]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            newest = pool.map(lambda name: self._newest_after(name, run), names)
+        changed = [self._spark.createDataFrame([], "project_id string")]
+        for name, last in zip(names, newest, strict=True):
+            is_history = "run_id" in TABLES[name].key
+            version = self.versions.get(name, last)
+            if name not in self.versions and not is_history:
+                self._compared[name] = version
+            if version > (since := run["output_versions"][name]):
+                feed = self._feed(name, since + 1, version)
+                of_run = feed.where(F.col("run_id") == run["run_id"]) if is_history else feed
+                changed.append(of_run.select("project_id"))
+        return reduce(DataFrame.unionByName, changed).distinct()
+
+    def keep_rows(self, names: Iterable[str]) -> None:
+        """Have this run name the tables as they were when changed projects were looked for.
+
+        Raises RunError when another run has written to one since.
+        """
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            versions = pool.map(lambda name: (name, self._unchanged_version(name)), names)
+        self.versions.update(versions)
+
+    def replace_rows(self, table: str, rows: DataFrame, projects: DataFrame | None = None) -> None:
         """Make the table hold exactly `rows`, writing only rows that differ.
 
         rows: one per key, the table's columns. Rows that are equal but for the volatile columns
         keep theirs, so that running the same input again commits nothing. Rows that are not in
         `rows` are deleted. A table without a key is overwritten; one with run_id in its key is a
-        history, in which the rows of other published runs stay. Raises RunError when another run
-        wrote to the table at the same time.
+        history, in which the rows of other published runs stay. projects (column project_id): those
+        that `rows` are of, and the only ones whose rows are replaced; None: all, as always in
+        tables without a key and in histories. Raises RunError when another run wrote to the table
+        at the same time, or since changed_projects looked at it.
         """
         spec = TABLES[table]
         rows = rows.select(*spec.column_names)
         version, is_new = self._newest(table)
+        if table in self._compared:
+            version = self._unchanged_version(table)
         present = self._at(table, version)
         if not spec.key:
             rows.writeTo(self.name(table)).overwrite(F.lit(True))
@@ -114,10 +166,15 @@ class Tables:
             version = self._own_version(table, version)
         else:
             if "run_id" in spec.key:
-                present = present.join(self._published_runs(), "run_id", "left_anti")
+                published = self._published_runs().select("run_id")
+                present = present.join(published, "run_id", "left_anti")
+            elif projects is not None:
+                present = present.join(projects, "project_id", "left_semi")
             changed = _changes(spec, present, rows).persist()
-            if changed.count():  # of all partitions at once
+            is_changed = changed.count() > 0  # of all partitions at once
+            if is_changed:
                 self._apply(spec, changed)
+            if is_changed or table in self._compared:
                 version = self._own_version(table, version)
             changed.unpersist()
         self.versions[table] = version
@@ -125,7 +182,7 @@ class Tables:
     def _published_runs(self) -> DataFrame:
         """Runs whose rows stay in a history: not this one, which may be running again."""
         runs = self._spark.read.table(self.name("runs")).where("status = 'SUCCEEDED'")
-        return runs.where(F.col("run_id") != self.run_id).select("run_id")
+        return runs.where(F.col("run_id") != self.run_id)
 
     def record_run(self, run: DataFrame) -> None:
         """Write the one row that publishes (or reports) this run; grain: run_id."""
@@ -149,6 +206,24 @@ class Tables:
 
     def _at(self, table: str, version: int) -> DataFrame:
         return self._spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")
+
+    def _unchanged_version(self, table: str) -> int:
+        """Version that was compared; RunError when another run has written to the table since."""
+        return self._own_version(table, self._compared[table])
+
+    def _newest_after(self, table: str, run: Row) -> int:
+        """The newest version; RunError where the table is not the one that `run` wrote."""
+        since = run["output_versions"][table]
+        commits = self._delta(table).history(_CHECKED_COMMITS).where(F.col("version") >= since)
+        written = {row["version"]: row["timestamp"] for row in commits.collect()}
+        if since not in written or written[since] > run["finished_at"] + _CLOCKS_DIFFER_BY:
+            raise RunError(f"{self.name(table)} has been made anew, or changed too often")
+        return int(max(written))
+
+    def _feed(self, table: str, first: int, last: int) -> DataFrame:
+        """Rows that were inserted, updated or deleted from one version to another, inclusive."""
+        versions = {"startingVersion": first, "endingVersion": last}
+        return self._spark.read.options(readChangeFeed="true", **versions).table(self.name(table))
 
     def _newest(self, table: str) -> tuple[int, bool]:
         """The newest version, and whether the table was only just created."""
@@ -238,9 +313,14 @@ class Tables:
             yield
 
 
-def write_new_table(rows: DataFrame, path: str) -> None:
-    """Write a table outside of a run's outputs, such as a demo lake; replaces what is there."""
-    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(path)
+def write_new_table(rows: DataFrame, path: Path) -> None:
+    """Write a table outside of a run's outputs, such as a demo lake; replaces what is there.
+
+    It has a change data feed, by which runs see which projects have changed.
+    """
+    name = str(path.absolute()).replace("`", "``")
+    writer = rows.writeTo(f"delta.`{name}`").using("delta")
+    writer.tableProperty("delta.enableChangeDataFeed", "true").createOrReplace()
 
 
 def _changes(spec: Table, present: DataFrame, rows: DataFrame) -> DataFrame:

@@ -24,6 +24,7 @@ __all__ = [
     "measure_quality",
     "measure_workers",
     "previous_quality",
+    "unchanged_quality",
 ]
 
 _FEW = 10  # workers with fewer answers are never suspects
@@ -170,6 +171,18 @@ def previous_quality(project_quality: DataFrame, runs: DataFrame, run_id: str) -
     return run_sql(
         "quality_previous", {"run_id": run_id}, project_quality=project_quality, runs=runs
     )
+
+
+def unchanged_quality(quality: DataFrame, run_id: str) -> DataFrame:
+    """Return what run `run_id` found, as it would be found again: without any drift since then.
+
+    quality: project_quality or method_quality; returned without the run's own columns.
+    """
+    found = quality.where(F.col("run_id") == run_id).drop("run_id", "updated_at")
+    if "label_drift" not in found.columns:
+        return found
+    no_drift = F.when(F.col("label_shares").isNotNull(), F.lit(0.0))
+    return found.withColumns({"previous_run_id": F.lit(run_id), "label_drift": no_drift})
 
 
 def _pairs(answers: DataFrame, confusions: DataFrame) -> DataFrame:

@@ -28,7 +28,13 @@ def test_lake_is_written_once_and_replaced_on_demand(spark: SparkSession, tmp_pa
     with pytest.raises(InputError, match=r"annotations.* there already; give --overwrite"):
         write_lake(spark, LAKE, tmp_path)
     other = Lake(draw_plans(LakeSizes(500, 3), seed=1), 1)
+    table = f"delta.`{tmp_path}/annotations`"
+    spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES (delta.enableChangeDataFeed = false)")
     write_lake(spark, other, tmp_path, overwrite=True)
+    properties = {
+        row["key"]: row["value"] for row in spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
+    }
+    assert properties["delta.enableChangeDataFeed"] == "true"
     read = spark.read.format("delta").load(f"{tmp_path}/annotations")
     assert read.where("project IS NOT NULL").select("project").distinct().count() == 3
 

@@ -214,10 +214,10 @@ def test_failure_while_writing_keeps_the_published_snapshot(
     lake, before = labelled, snapshot(spark, labelled)
     replace_rows = Tables.replace_rows
 
-    def failing(self: Tables, name: str, rows: Any) -> None:
+    def failing(self: Tables, name: str, *rows: Any) -> None:
         if name == "worker_scores":
             raise OSError("No space left on device")
-        replace_rows(self, name, rows)
+        replace_rows(self, name, *rows)
 
     write_rows(lake, ROWS.replace("dogs,t1,b,8", "dogs,t1,b,7"))
     with monkeypatch.context() as patch:
@@ -242,9 +242,9 @@ def test_input_that_changes_while_it_is_read_fails_the_run_and_a_rerun_repairs(
 ) -> None:
     lake, replace_rows = labelled, Tables.replace_rows
 
-    def while_another_file_arrives(self: Tables, name: str, rows: Any) -> None:
+    def while_another_file_arrives(self: Tables, name: str, *rows: Any) -> None:
         (lake / "in" / "more.csv").write_text("project,task,worker,label,at\ncats,t9,a,yes,\n")
-        replace_rows(self, name, rows)
+        replace_rows(self, name, *rows)
 
     with monkeypatch.context() as patch:
         patch.setattr(Tables, "replace_rows", while_another_file_arrives)

@@ -6,10 +6,8 @@ import logging
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import reduce
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -21,10 +19,10 @@ from crowdfm_core.weights import FrozenWeights, load_weights
 from jobs.changes import ALL, EarlierRun
 from jobs.checkpoints import checkpoint_folder, checkpoints_in
 from jobs.code_version import code_sha256
-from jobs.counts import count_components, count_labels, count_reasons
+from jobs.counts import count_reasons
 from jobs.inputs import input_fingerprint, input_table_id, input_version, read_rows
+from jobs.results import Results
 from jobs.run_row import run_row
-from jobs.schemas import GOLD_TABLES, QUALITY_TABLES, TABLES
 from jobs.session import make_session, scoring_profile
 from jobs.spark_errors import reason_of
 from jobs.steps.annotations import (
@@ -41,15 +39,9 @@ from jobs.steps.components import (
     find_components,
 )
 from jobs.steps.crowdfm import Aggregated
-from jobs.steps.gold import GOLD_SCHEMA, gold_labels, methods_with_gold, rejected_gold
+from jobs.steps.gold import GOLD_SCHEMA, gold_labels, rejected_gold
 from jobs.steps.methods import Methods
-from jobs.steps.outputs import FIT_SCHEMA, stamp
-from jobs.steps.quality import (
-    add_spam_scores,
-    measure_quality,
-    previous_quality,
-    unchanged_quality,
-)
+from jobs.steps.outputs import stamp
 from jobs.summary import RunSummary
 from jobs.tables import Tables
 
@@ -104,17 +96,16 @@ class _Run:
         }
         self.input_table_id: str | None = None
         self.started_at = datetime.now(UTC)
+        self.persisted: list[DataFrame] = []
         self.tables = Tables(spark, config.output, run_id)
         self.summary = RunSummary(
             run_id=run_id,
             dry_run=dry_run,
             input=config.input.path or config.input.table or "",
         )
-        self.persisted: list[DataFrame] = []
         self.files: tuple[int, int] | None = None
-        self.results = _result_tables(config)
         self.earlier: EarlierRun | None = None  # None in a dry run
-        self.changes = ALL
+        self.results = Results(self.tables, config, self.summary, self.persisted)
         self.gold = spark.createDataFrame([], GOLD_SCHEMA)  # known truth, of the tasks that have it
 
     def prepare(self) -> None:
@@ -124,16 +115,16 @@ class _Run:
         with self._phase("open"):
             self.files = input_fingerprint(self.spark, self.config.input)
             self.summary.input_version = input_version(self.spark, self.config.input)
-            self.input_table_id = input_table_id(self.spark, self.config.input)
             self.raw = read_rows(self.spark, self.config.input, version=self.summary.input_version)
             if (gold := self.config.gold) is not None:
                 self.raw_gold = read_rows(self.spark, gold, version=input_version(self.spark, gold))
             if not self.dry_run:
-                names = [*self.results, "runs"]
+                self.input_table_id = input_table_id(self.spark, self.config.input)
+                names = [*self.results.names, "runs"]
                 self.tables.create(names)
                 self.summary.tables = {name: self.tables.name(name) for name in names}
                 self.earlier = EarlierRun(
-                    self.tables, self.results, self.config, self.hashes, self._say
+                    self.tables, self.results.names, self.config, self.hashes, self._say
                 )
 
     def checkpoint_folder(self) -> str | None:
@@ -161,41 +152,23 @@ class _Run:
                 self.gold = self._gold(self.config.gold.held_out)
         if self.earlier is not None:
             with self._phase("changes"):
-                self.changes = self.earlier.changes()
-            annotations, self.gold = map(self.changes.only, (annotations, self.gold))
-            self.summary.projects_changed = self.changes.num_projects
-            self.summary.kept_run_id = self.changes.kept_run_id
-        if self.changes.num_projects == 0:
+                changes = self.earlier.changes()
+            annotations, self.gold = map(changes.only, (annotations, self.gold))
+            self.summary.projects_changed = changes.num_projects
+            self.summary.kept_run_id = changes.kept_run_id
+            self.results.changes = changes
+        if self.results.changes.num_projects == 0:
             with self._phase("write"):
-                self._keep_results()
+                self.results.keep()
         else:
             self._compute(annotations)
-
-    def _keep_results(self) -> None:
-        """Publish the results of an earlier run again, as no project has changed."""
-        self.tables.keep_rows({*self.results} - {*self._histories, *self.tables.versions})
-        run_id = self.summary.run_id
-        self._replace(**{name: stamp(self._unchanged(name), run_id) for name in self._histories})
-        count_components(self.summary, self.tables.read("components"))
-        self._count_labels()
-
-    @property
-    def _histories(self) -> list[str]:
-        """Tables of quality that have rows of every run."""
-        return [name for name in self.results if "run_id" in TABLES[name].key]
-
-    def _unchanged(self, history: str) -> DataFrame:
-        """What this run says of projects that it does not compute."""
-        run_id = self.changes.kept_run_id
-        assert run_id is not None  # else all are computed
-        return unchanged_quality(self.changes.others(self.tables.read(history)), run_id)
 
     def _compute(self, annotations: DataFrame) -> None:
         with self._phase("components"):
             placed, components = self._components(annotations)
         if self.dry_run:
             return
-        results = []
+        results: list[Aggregated] = []
         profile = scoring_profile(self.config.spark)
         methods = Methods(
             placed,
@@ -211,12 +184,12 @@ class _Run:
             with self._phase(method):
                 results.append(methods.run(method))
         with self._phase("write"):
-            self._write(components, results)
+            self.results.write(components, results)
         if self.config.quality:
             with self._phase("quality"):
-                self._quality(placed, methods.votes)
+                self.results.write_quality(placed, methods.votes, self.gold)
         with self._phase("workers"):
-            self._write_workers(results)
+            self.results.write_workers(results)
 
     def succeed(self) -> None:
         """Write the run's row; a run is published by it alone."""
@@ -279,7 +252,7 @@ class _Run:
             else:
                 source = annotations.withColumn("source", F.lit(self.config.input.source))
                 written["annotations"] = stamp(source, run_id, "ingested_at")
-            self._replace(changes.projects, **written)
+            self.results.replace(changes.projects, **written)
             # From here on the run reads what it wrote: columns, not the text of the input.
             count_reasons(self.summary, self.tables.read("rejected_annotations"))
             annotations = self.tables.read("annotations")
@@ -291,23 +264,8 @@ class _Run:
         components = component_sizes(placed, workers).persist()
         self.persisted += [workers, placed, components]
         check_components(annotations, components)
-        sizes = components.drop("num_split_tasks")
-        if self.changes.projects is not None:
-            sizes = sizes.unionByName(self.changes.others(self.tables.read("components")))
-        count_components(self.summary, sizes)
+        self.results.count_components(components.drop("num_split_tasks"))
         return placed, components
-
-    def _write(self, components: DataFrame, results: list[Aggregated]) -> None:
-        run_id = self.summary.run_id
-        fits = [result.fits for result in results if result.fits is not None]
-        fits = fits or [self.spark.createDataFrame([], FIT_SCHEMA)]
-        self._replace(
-            self.changes.projects,
-            components=components,
-            aggregated_labels=stamp(_union([result.labels for result in results]), run_id),
-            method_fits=stamp(_union(fits), run_id),
-        )
-        self._count_labels()
 
     def _gold(self, held_out: float) -> DataFrame:
         """Split good rows of gold from bad ones, count and write both."""
@@ -319,54 +277,11 @@ class _Run:
         if self.dry_run:
             return gold
         run_id = self.summary.run_id
-        self._replace(
+        self.results.replace(
             gold_labels=stamp(gold, run_id),
             rejected_gold_labels=rejected.withColumn("run_id", F.lit(run_id)),
         )
         return gold
-
-    def _quality(self, annotations: DataFrame, votes: DataFrame) -> None:
-        tables, run_id = self.tables, self.summary.run_id
-        quality = measure_quality(
-            annotations,
-            votes,
-            self.changes.only(tables.read("aggregated_labels")),
-            self.gold,
-            previous_quality(tables.read("project_quality"), tables.read("runs"), run_id),
-            reference=self.config.methods[0],
-            with_gold=methods_with_gold(self.config),
-            persisted=self.persisted,
-        )
-        if self.changes.projects is not None:
-            for name in self._histories:
-                quality[name] = quality[name].unionByName(self._unchanged(name))
-        stamped = {name: stamp(rows, run_id) for name, rows in quality.items()}
-        self._replace(self.changes.projects, **stamped)
-
-    def _write_workers(self, results: list[Aggregated]) -> None:
-        workers = _union([result.workers for result in results])
-        if self.config.quality:
-            judged = self.changes.only(self.tables.read("worker_quality"))
-            workers = add_spam_scores(workers, judged)
-        stamped = stamp(workers, self.summary.run_id)
-        self._replace(self.changes.projects, worker_scores=stamped)
-
-    def _count_labels(self) -> None:
-        labels, fits = self.tables.read("aggregated_labels"), self.tables.read("method_fits")
-        count_labels(self.summary, labels, fits, self.config.methods)
-
-    def _replace(self, projects: DataFrame | None = None, **tables: DataFrame) -> None:
-        """Replace the rows of several tables at once: most of a small commit is waiting.
-
-        projects: see Tables.replace_rows.
-        """
-        with ThreadPoolExecutor(max(1, len(tables))) as pool:
-            writes = [
-                pool.submit(self.tables.replace_rows, name, rows, projects)
-                for name, rows in tables.items()
-            ]
-        for write in writes:
-            write.result()  # raises what the write raised, after the others have ended
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -379,14 +294,3 @@ class _Run:
 
     def _say(self, message: str, *values: object) -> None:
         _log.info(f"run {self.summary.run_id}: {message}", *values)
-
-
-def _result_tables(config: JobConfig) -> list[str]:
-    """Tables that a run with this configuration writes before its own row."""
-    without = {table.name for table in GOLD_TABLES if config.gold is None}
-    without |= {table.name for table in QUALITY_TABLES if not config.quality}
-    return [name for name in TABLES if name not in (*without, "runs")]
-
-
-def _union(parts: list[DataFrame]) -> DataFrame:
-    return reduce(DataFrame.unionByName, parts)

@@ -44,5 +44,5 @@ def run_row(
         "kept_run_id": summary.kept_run_id,
         "error": error,
     }
-    schema = ", ".join(f"{column.name} {column.type}" for column in TABLES["runs"].columns)
-    return spark.createDataFrame([[values[name] for name in TABLES["runs"].column_names]], schema)
+    spec = TABLES["runs"]
+    return spark.createDataFrame([[values[name] for name in spec.column_names]], spec.schema)

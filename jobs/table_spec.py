@@ -53,6 +53,16 @@ class Table:
         return tuple(column.name for column in self.columns)
 
     @property
+    def is_history(self) -> bool:
+        """Whether the table keeps rows of every run."""
+        return "run_id" in self.key
+
+    @property
+    def schema(self) -> str:
+        """Names and types of the columns, as createDataFrame takes them."""
+        return ", ".join(f"{column.name} {column.type}" for column in self.columns)
+
+    @property
     def skipping_columns(self) -> tuple[str, ...]:
         """Columns by which readers may skip files: those that say where a row lies in the table,
         and when it was written. Of others a file holds nearly all values."""

@@ -19,8 +19,8 @@ from crowdfm_core.errors import InputError, RunError
 from jobs.schemas import TABLES, Table
 from jobs.spark_errors import reason_of
 from jobs.spark_settings import settings_of
-from jobs.table_spec import WITHIN_UNIT, quoted
 from jobs.table_spec import Column as TableColumn
+from jobs.table_statements import FEED, alterations, create_statement
 
 __all__ = ["Tables", "write_new_table"]
 
@@ -30,9 +30,6 @@ _KEY_HASH = "key_hash"
 _CHECKED_COMMITS = 100  # newest ones, in which a run looks for its own and for those of others
 _AT_ONCE = 4  # tables; most of a small commit is waiting
 _CLOCKS_DIFFER_BY = timedelta(minutes=1)  # at most, that of the storage and ours
-_CHECK = "delta.constraints."  # property of a table, followed by the constraint's name
-# Properties: the columns, or how many of the first ones, of which a file's extremes are kept.
-_STATS, _STATS_OF_FIRST = "delta.dataSkippingStatsColumns", "delta.dataSkippingNumIndexedCols"
 _UPKEEP = (  # operations that change files or descriptions, but no row
     *("OPTIMIZE", "VACUUM START", "VACUUM END", "REORG", "CLUSTER BY", "COMPUTE STATS"),
     *("SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "UPGRADE PROTOCOL"),
@@ -57,7 +54,7 @@ class Tables:
     def name(self, table: str) -> str:
         """Return how SQL names the table: delta.`path` or catalog.schema.table."""
         if self.folder is not None:
-            return f"delta.`{self.folder.replace('`', '``')}/{table}`"
+            return _of_path(f"{self.folder}/{table}")
         return f"{self._output.schema}.{table}"
 
     @property
@@ -83,9 +80,11 @@ class Tables:
         name = self.name(table.name)
         try:
             if not self._exists(table.name):
-                self._spark.sql(self._create_statement(table))
+                self._spark.sql(create_statement(table, name))
                 return
-            for change in self._changes_since(table):
+            shown = self._spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
+            properties = {row["key"]: row["value"] for row in shown}
+            for change in alterations(table, self._spark.read.table(name).columns, properties):
                 self._spark.sql(f"ALTER TABLE {name} {change}")
         except Exception as error:  # Spark's, Delta's and the file system's share no base
             raise InputError(
@@ -120,7 +119,7 @@ class Tables:
             newest = pool.map(lambda name: self._newest_after(name, run), names)
         changed = [self._spark.createDataFrame([], "project_id string")]
         for name, last in zip(names, newest, strict=True):
-            is_history = "run_id" in TABLES[name].key
+            is_history = TABLES[name].is_history
             version = self.versions.get(name, last)
             if name not in self.versions and not is_history:
                 self._compared[name] = version
@@ -152,9 +151,10 @@ class Tables:
         """
         spec = TABLES[table]
         rows = rows.select(*spec.column_names)
-        version, is_new = self._newest(table)
         if table in self._compared:
-            version = self._unchanged_version(table)
+            version, is_new = self._unchanged_version(table), False
+        else:
+            version, is_new = self._newest(table)
         present = self._at(table, version)
         if not spec.key:
             rows.writeTo(self.name(table)).overwrite(F.lit(True))
@@ -165,16 +165,14 @@ class Tables:
             rows.writeTo(self.name(table)).options(**mark).append()
             version = self._own_version(table, version)
         else:
-            if "run_id" in spec.key:
+            if spec.is_history:
                 published = self._published_runs().select("run_id")
                 present = present.join(published, "run_id", "left_anti")
             elif projects is not None:
                 present = present.join(projects, "project_id", "left_semi")
             changed = _changes(spec, present, rows).persist()
-            is_changed = changed.count() > 0  # of all partitions at once
-            if is_changed:
+            if changed.count():  # of all partitions at once
                 self._apply(spec, changed)
-            if is_changed or table in self._compared:
                 version = self._own_version(table, version)
             changed.unpersist()
         self.versions[table] = version
@@ -262,50 +260,6 @@ class Tables:
             return DeltaTable.isDeltaTable(self._spark, f"{self.folder}/{table}")
         return self._spark.catalog.tableExists(self.name(table))
 
-    def _create_statement(self, table: Table) -> str:
-        properties = {"delta.enableChangeDataFeed": "true", **_skipping(table)}
-        properties |= {f"{_CHECK}{name}": rule for name, rule in table.checks.items()}
-        listed = ", ".join(f"'{name}' = '{quoted(value)}'" for name, value in properties.items())
-        cluster = f" CLUSTER BY ({', '.join(table.cluster_by)})" if table.cluster_by else ""
-        return (
-            f"CREATE TABLE IF NOT EXISTS {self.name(table.name)} ({table.ddl}) USING delta"
-            f"{cluster} COMMENT '{quoted(table.comment)}' TBLPROPERTIES ({listed})"
-        )
-
-    def _changes_since(self, table: Table) -> list[str]:
-        """What ALTER TABLE has to do to a table that an earlier version may have made.
-
-        Constraints of other names than ours are somebody else's, and stay, as does another choice
-        of columns by which files are skipped. A column that is added may be null, whatever its
-        description says: rows that are there have no value.
-        """
-        name = self.name(table.name)
-        present = set(self._spark.read.table(name).columns)
-        shown = self._spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
-        properties: dict[str, str] = {row["key"]: row["value"] for row in shown}
-        checks: dict[str, str] = {
-            key.removeprefix(_CHECK): rule
-            for key, rule in properties.items()
-            if key.startswith(_CHECK)
-        }
-        ours = {name: rule for name, rule in checks.items() if _is_ours(table, name)}
-        outdated = [
-            name for name, rule in ours.items() if _words(table.checks.get(name)) != _words(rule)
-        ]
-        added = [name for name in table.checks if name in outdated or name not in checks]
-        missing = [column for column in table.columns if column.name not in present]
-        is_chosen = bool({_STATS, _STATS_OF_FIRST} & set(properties))
-        skipping = [] if is_chosen else list(_skipping(table).items())
-        return [
-            *(f"DROP CONSTRAINT `{name}`" for name in outdated),
-            *(
-                f"ADD COLUMNS (`{column.name}` {column.type} COMMENT '{quoted(column.comment)}')"
-                for column in missing
-            ),
-            *(f"ADD CONSTRAINT `{name}` CHECK ({table.checks[name]})" for name in added),
-            *(f"SET TBLPROPERTIES ('{name}' = '{value}')" for name, value in skipping),
-        ]
-
     @contextmanager
     def marked_commits(self) -> Iterator[None]:
         """Put the run's id into all commits made within; MERGE reads it from the session alone."""
@@ -318,9 +272,13 @@ def write_new_table(rows: DataFrame, path: Path) -> None:
 
     It has a change data feed, by which runs see which projects have changed.
     """
-    name = str(path.absolute()).replace("`", "``")
-    writer = rows.writeTo(f"delta.`{name}`").using("delta")
-    writer.tableProperty("delta.enableChangeDataFeed", "true").createOrReplace()
+    writer = rows.writeTo(_of_path(str(path.absolute()))).using("delta")
+    writer.tableProperty(FEED, "true").createOrReplace()
+
+
+def _of_path(path: str) -> str:
+    """How SQL names the table in a folder."""
+    return f"delta.`{path.replace('`', '``')}`"
 
 
 def _changes(spec: Table, present: DataFrame, rows: DataFrame) -> DataFrame:
@@ -353,18 +311,3 @@ def _same_key(spec: Table) -> str:
 def _comparable(name: str, kind: str) -> Column:
     """Maps cannot be compared; their sorted entries can."""
     return F.sort_array(F.map_entries(name)) if kind.startswith("map<") else F.col(name)
-
-
-def _skipping(table: Table) -> dict[str, str]:
-    """Table properties that say by which columns files are skipped."""
-    columns = ",".join(table.skipping_columns)
-    return {_STATS: columns} if columns else {}
-
-
-def _is_ours(table: Table, check: str) -> bool:
-    return check in table.checks or check.endswith(WITHIN_UNIT)
-
-
-def _words(condition: str | None) -> str:
-    """An SQL condition without its white space, which Delta may not keep."""
-    return "".join((condition or "").split())

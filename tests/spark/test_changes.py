@@ -1,4 +1,4 @@
-"""Runs that compute only what changed: which projects are found, and that nothing else differs."""
+"""Which projects have changed since a run, and when that cannot be told."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -19,17 +18,15 @@ from crowdfm_core.config import (
     JobConfig,
     OutputConfig,
     SparkConfig,
-    load_config,
 )
 from crowdfm_core.errors import RunError
 from jobs.changes import Changes, EarlierRun
 from jobs.inputs import input_table_id, input_version
-from jobs.run import run_nightly
 from jobs.run_row import run_row
 from jobs.schemas import TABLES
-from jobs.steps.methods import Methods
 from jobs.summary import RunSummary
 from jobs.tables import Tables
+from tests.spark.delta_tables import create_input, insert, tables_of
 
 TOKYO = {"spark.sql.session.timeZone": "Asia/Tokyo"}
 COMPONENTS, QUALITY = "components", "method_quality"
@@ -37,15 +34,10 @@ NAMES = (COMPONENTS, QUALITY)
 HASHES = {"weights_sha256": "w", "code_sha256": "c"}
 
 
-def tables_of(spark: SparkSession, folder: Path, run_id: str) -> Tables:
-    return Tables(spark, OutputConfig(path=str(folder)), run_id)
-
-
 def components(spark: SparkSession, **tasks: int) -> DataFrame:
     """One component per project, with so many tasks."""
-    schema = ", ".join(f"{column.name} {column.type}" for column in TABLES[COMPONENTS].columns)
     rows = [(project, "c", number, 2, 9, 2) for project, number in tasks.items()]
-    return spark.createDataFrame(rows, schema)
+    return spark.createDataFrame(rows, TABLES[COMPONENTS].schema)
 
 
 def quality(spark: SparkSession, run_id: str, *projects: str) -> DataFrame:
@@ -57,7 +49,7 @@ def quality(spark: SparkSession, run_id: str, *projects: str) -> DataFrame:
         [{**values, "project_id": project}.get(name) for name in spec.column_names]
         for project in projects
     ]
-    return spark.createDataFrame(rows, ", ".join(f"{c.name} {c.type}" for c in spec.columns))
+    return spark.createDataFrame(rows, spec.schema)
 
 
 def job(**settings: Any) -> JobConfig:
@@ -254,16 +246,10 @@ def test_first_run_computes_all(spark: SparkSession, tmp_path: Path) -> None:
     assert why_all(tables) == "no earlier run was published"
 
 
-INPUT = "project string, task string, worker string, label string"
-
-
 @pytest.fixture
 def answered(spark: SparkSession, tmp_path: Path) -> Tables:
     """Tables for a second run; the first read `in`, a Delta table with a change data feed."""
-    spark.sql(
-        f"CREATE TABLE delta.`{tmp_path}/in` ({INPUT}) USING delta "
-        "TBLPROPERTIES (delta.enableChangeDataFeed = true)"
-    )
+    create_input(spark, tmp_path)
     insert(spark, tmp_path, [(project, "t", "w", "a") for project in ("p", "q", "r")])
     tables = tables_of(spark, tmp_path / "out", "one")
     tables.create(["annotations", "runs"])
@@ -280,11 +266,6 @@ def padded(rows: DataFrame) -> DataFrame:
     columns = TABLES["annotations"].columns
     missing = {c.name: F.lit(None).cast(c.type) for c in columns if c.name not in rows.columns}
     return rows.withColumns(missing)
-
-
-def insert(spark: SparkSession, folder: Path, rows: list[tuple[str | None, ...]]) -> None:
-    frame = spark.createDataFrame(rows, INPUT)
-    frame.write.format("delta").mode("append").save(str(folder / "in"))
 
 
 def reading(folder: Path, **columns: str) -> JobConfig:
@@ -350,130 +331,3 @@ def test_all_answers_are_compared_where_the_input_does_not_tell(
     changes = input_changes(spark, answered, change(spark, tmp_path))
     assert changes.projects is None
     assert changes.reason.startswith(named)
-
-
-def answers(project: str, **changed: str) -> list[tuple[str | None, ...]]:
-    """Eight tasks by four workers, who mostly say the task's number mod 2; w3 always 1."""
-    rows: list[tuple[str | None, ...]] = []
-    for task in range(8):
-        for worker in range(4):
-            label = "1" if worker == 3 else str(task % 2)
-            label = changed.get(f"t{task}w{worker}", label)
-            rows.append((project, f"t{task}", f"w{worker}", label))
-    return rows
-
-
-SINCE = ("previous_run_id", "label_drift")  # depend on the run before
-GOLD = ["same,t0,0", "known,t0,0", "known,t1,1"]
-
-
-def write_gold(lake: Path, gold: list[str]) -> None:
-    (lake / "gold.csv").write_text("\n".join(["project,task,true_label", *gold]))
-
-
-def night(lake: Path, out: str, run_id: str, **settings: Any) -> RunSummary:
-    conf = {
-        "input": {"path": str(lake / "in"), "columns": {"project_id": "project"}},
-        "gold": {
-            "path": str(lake / "gold.csv"),
-            "format": "csv",
-            "columns": {"project_id": "project"},
-        },
-        "output": {"path": str(lake / out)},
-        "methods": ["crowdfm", "dawid_skene"],
-        "spark": {"master": "local[2]"},
-        **settings,
-    }
-    (lake / "job.yaml").write_text(yaml.safe_dump(conf))
-    return run_nightly(load_config(lake / "job.yaml"), run_id=run_id)
-
-
-def content(spark: SparkSession, folder: Path) -> dict[str, list[str]]:
-    """Rows of every table but `runs`, without times."""
-    tables = {path.name: spark.read.format("delta").load(str(path)) for path in folder.iterdir()}
-    return {
-        name: sorted(str(row) for row in rows.drop("updated_at", "ingested_at").collect())
-        for name, rows in tables.items()
-        if name != "runs"
-    }
-
-
-def test_night_of_changes_writes_what_a_night_of_everything_writes(
-    spark: SparkSession,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    lake = f"delta.`{tmp_path}/in`"
-    spark.sql(
-        f"CREATE TABLE {lake} ({INPUT}) USING delta "
-        "TBLPROPERTIES (delta.enableChangeDataFeed = true)"
-    )
-    for project in ("same", "changed", "gone", "known"):
-        insert(spark, tmp_path, answers(project))
-    write_gold(tmp_path, GOLD)
-    first = night(tmp_path, "out", "one")
-    assert first.projects_changed is None
-    shutil.copytree(tmp_path / "out", tmp_path / "whole")
-
-    spark.sql(f"DELETE FROM {lake} WHERE project IN ('changed', 'gone')")
-    insert(spark, tmp_path, answers("changed", t0w1="1", t1w0="x"))
-    insert(spark, tmp_path, [*answers("new"), ("same", "t0", None, "1")])
-    write_gold(tmp_path, [*GOLD[:2], "known,t2,0"])
-    given: list[str] = []
-    of_methods = Methods.__init__
-
-    def noted(self: Methods, annotations: DataFrame, *rest: Any) -> None:
-        given.extend(row[0] for row in annotations.select("project_id").distinct().collect())
-        of_methods(self, annotations, *rest)
-
-    caplog.set_level("INFO", logger="jobs")
-    with monkeypatch.context() as patch:
-        patch.setattr(Methods, "__init__", noted)
-        second = night(tmp_path, "out", "two")
-    found = "projects of the input are compared, which changed since run one"
-    assert f"run two: 3 {found}" in caplog.text
-    assert sorted(given) == ["changed", "known", "new"]
-    assert (second.projects, second.projects_changed, second.kept_run_id) == (4, 4, "one")
-    whole = night(tmp_path, "whole", "two", recompute="all")
-    assert whole.projects_changed is None
-    assert content(spark, tmp_path / "out") == content(spark, tmp_path / "whole")
-    for name in (
-        "annotations",
-        "rows_superseded",
-        "tasks",
-        "components",
-        "labelled",
-        "ties",
-        "problems",
-    ):
-        assert getattr(second, name) == getattr(whole, name), name
-
-    before = content(spark, tmp_path / "out")
-    third = night(tmp_path, "out", "three")
-    assert (third.projects, third.projects_changed, third.kept_run_id) == (4, 0, "two")
-    assert third.labelled == second.labelled
-    assert third.versions.keys() == second.versions.keys()
-    histories = ("method_quality", "project_quality")
-    moved = {name for name, version in third.versions.items() if version != second.versions[name]}
-    assert moved == {*histories, "rejected_annotations"}
-    after = content(spark, tmp_path / "out")
-    for name in before.keys() - moved:
-        assert after[name] == before[name], name
-    for name in histories:
-        rows = spark.read.format("delta").load(str(tmp_path / "out" / name)).drop("updated_at")
-        of_two, of_three = (
-            rows.where(F.col("run_id") == run_id).drop("run_id", *SINCE).collect()
-            for run_id in ("two", "three")
-        )
-        assert sorted(map(str, of_three)) == sorted(map(str, of_two)), name
-    drift = spark.read.format("delta").load(str(tmp_path / "out" / "project_quality"))
-    of_third = drift.where("run_id = 'three'").select(*SINCE).collect()
-    assert [tuple(row) for row in of_third] == [("two", 0.0)] * 4
-
-    runs = spark.read.format("delta").load(str(tmp_path / "out" / "runs")).collect()
-    assert {row["run_id"]: row["kept_run_id"] for row in runs} == {
-        "one": None,
-        "two": "one",
-        "three": "two",
-    }

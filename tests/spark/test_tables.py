@@ -13,21 +13,17 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 
 import jobs.tables
-from crowdfm_core.config import OutputConfig
 from crowdfm_core.errors import InputError, RunError
 from jobs.schemas import TABLES
 from jobs.spark_errors import SPARK_ERRORS
 from jobs.steps.outputs import stamp
 from jobs.tables import Tables
+from tests.spark.delta_tables import tables_of
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "lake ` out"  # legal, if unusual
-
-
-def tables_of(spark: SparkSession, folder: Path, run_id: str) -> Tables:
-    return Tables(spark, OutputConfig(path=str(folder)), run_id)
 
 
 def replace(tables: Tables, rows: DataFrame) -> None:
@@ -39,7 +35,6 @@ def labels(
     spark: SparkSession, run_id: str, rows: dict[str, tuple[str, float | None]]
 ) -> DataFrame:
     spec = TABLES["aggregated_labels"]
-    schema = ", ".join(f"{column.name} {column.type}" for column in spec.columns)
     values: list[dict[str, Any]] = [
         {
             "project_id": "p",
@@ -56,7 +51,7 @@ def labels(
         for task, (label, probability) in rows.items()
     ]
     ordered = [[value.get(name) for name in spec.column_names] for value in values]
-    return spark.createDataFrame(ordered, schema)
+    return spark.createDataFrame(ordered, spec.schema)
 
 
 def test_replace_rows_touches_only_what_differs(spark: SparkSession, folder: Path) -> None:
@@ -266,8 +261,7 @@ def test_history_keeps_rows_of_published_runs_alone(spark: SparkSession, folder:
             given.get(column.name, kinds.get(column.type) if column.required else None)
             for column in spec.columns
         ]
-        schema = ", ".join(f"{column.name} {column.type}" for column in spec.columns)
-        return spark.createDataFrame([values], schema)
+        return spark.createDataFrame([values], spec.schema)
 
     tables_of(spark, folder, "one").create(["method_quality", "runs"])
     # The second fails after it has written; the third is tried again.

@@ -1,0 +1,141 @@
+"""Nights that compute only what changed write what a night of everything writes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from crowdfm_core.config import load_config
+from jobs.run import run_nightly
+from jobs.steps.methods import Methods
+from jobs.summary import RunSummary
+from tests.spark.delta_tables import create_input, insert
+
+
+def answers(project: str, **changed: str) -> list[tuple[str | None, ...]]:
+    """Eight tasks by four workers, who mostly say the task's number mod 2; w3 always 1."""
+    rows: list[tuple[str | None, ...]] = []
+    for task in range(8):
+        for worker in range(4):
+            label = "1" if worker == 3 else str(task % 2)
+            label = changed.get(f"t{task}w{worker}", label)
+            rows.append((project, f"t{task}", f"w{worker}", label))
+    return rows
+
+
+SINCE = ("previous_run_id", "label_drift")  # depend on the run before
+GOLD = ["same,t0,0", "known,t0,0", "known,t1,1"]
+
+
+def write_gold(lake: Path, gold: list[str]) -> None:
+    (lake / "gold.csv").write_text("\n".join(["project,task,true_label", *gold]))
+
+
+def night(lake: Path, out: str, run_id: str, **settings: Any) -> RunSummary:
+    conf = {
+        "input": {"path": str(lake / "in"), "columns": {"project_id": "project"}},
+        "gold": {
+            "path": str(lake / "gold.csv"),
+            "format": "csv",
+            "columns": {"project_id": "project"},
+        },
+        "output": {"path": str(lake / out)},
+        "methods": ["crowdfm", "dawid_skene"],
+        "spark": {"master": "local[2]"},
+        **settings,
+    }
+    (lake / "job.yaml").write_text(yaml.safe_dump(conf))
+    return run_nightly(load_config(lake / "job.yaml"), run_id=run_id)
+
+
+def content(spark: SparkSession, folder: Path) -> dict[str, list[str]]:
+    """Rows of every table but `runs`, without times."""
+    tables = {path.name: spark.read.format("delta").load(str(path)) for path in folder.iterdir()}
+    return {
+        name: sorted(str(row) for row in rows.drop("updated_at", "ingested_at").collect())
+        for name, rows in tables.items()
+        if name != "runs"
+    }
+
+
+def test_night_of_changes_writes_what_a_night_of_everything_writes(
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    create_input(spark, tmp_path)
+    for project in ("same", "changed", "gone", "known"):
+        insert(spark, tmp_path, answers(project))
+    write_gold(tmp_path, GOLD)
+    first = night(tmp_path, "out", "one")
+    assert first.projects_changed is None
+    shutil.copytree(tmp_path / "out", tmp_path / "whole")
+
+    spark.sql(f"DELETE FROM delta.`{tmp_path}/in` WHERE project IN ('changed', 'gone')")
+    insert(spark, tmp_path, answers("changed", t0w1="1", t1w0="x"))
+    insert(spark, tmp_path, [*answers("new"), ("same", "t0", None, "1")])
+    write_gold(tmp_path, [*GOLD[:2], "known,t2,0"])
+    given: list[str] = []
+    of_methods = Methods.__init__
+
+    def noted(self: Methods, annotations: DataFrame, *rest: Any) -> None:
+        given.extend(row[0] for row in annotations.select("project_id").distinct().collect())
+        of_methods(self, annotations, *rest)
+
+    caplog.set_level("INFO", logger="jobs")
+    with monkeypatch.context() as patch:
+        patch.setattr(Methods, "__init__", noted)
+        second = night(tmp_path, "out", "two")
+    found = "projects of the input are compared, which changed since run one"
+    assert f"run two: 3 {found}" in caplog.text
+    assert sorted(given) == ["changed", "known", "new"]
+    assert (second.projects, second.projects_changed, second.kept_run_id) == (4, 4, "one")
+    whole = night(tmp_path, "whole", "two", recompute="all")
+    assert whole.projects_changed is None
+    assert content(spark, tmp_path / "out") == content(spark, tmp_path / "whole")
+    for name in (
+        "annotations",
+        "rows_superseded",
+        "tasks",
+        "components",
+        "labelled",
+        "ties",
+        "problems",
+    ):
+        assert getattr(second, name) == getattr(whole, name), name
+
+    before = content(spark, tmp_path / "out")
+    third = night(tmp_path, "out", "three")
+    assert (third.projects, third.projects_changed, third.kept_run_id) == (4, 0, "two")
+    assert third.labelled == second.labelled
+    assert third.versions.keys() == second.versions.keys()
+    histories = ("method_quality", "project_quality")
+    moved = {name for name, version in third.versions.items() if version != second.versions[name]}
+    assert moved == {*histories, "rejected_annotations"}
+    after = content(spark, tmp_path / "out")
+    for name in before.keys() - moved:
+        assert after[name] == before[name], name
+    for name in histories:
+        rows = spark.read.format("delta").load(str(tmp_path / "out" / name)).drop("updated_at")
+        of_two, of_three = (
+            rows.where(F.col("run_id") == run_id).drop("run_id", *SINCE).collect()
+            for run_id in ("two", "three")
+        )
+        assert sorted(map(str, of_three)) == sorted(map(str, of_two)), name
+    drift = spark.read.format("delta").load(str(tmp_path / "out" / "project_quality"))
+    of_third = drift.where("run_id = 'three'").select(*SINCE).collect()
+    assert [tuple(row) for row in of_third] == [("two", 0.0)] * 4
+
+    runs = spark.read.format("delta").load(str(tmp_path / "out" / "runs")).collect()
+    assert {row["run_id"]: row["kept_run_id"] for row in runs} == {
+        "one": None,
+        "two": "one",
+        "three": "two",
+    }

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import reduce
 from pathlib import Path
 
@@ -15,26 +14,21 @@ from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from crowdfm_core.config import OutputConfig
-from crowdfm_core.errors import InputError, RunError
+from crowdfm_core.errors import InputError
 from jobs.schemas import TABLES, Table
 from jobs.spark_errors import reason_of
 from jobs.spark_settings import settings_of
+from jobs.table_commits import Commit, Commits
 from jobs.table_spec import Column as TableColumn
 from jobs.table_statements import FEED, alterations, create_statement
 
 __all__ = ["Tables", "write_new_table"]
 
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-_GONE = "is_gone"  # marks a row of the table that the new rows do not have
+_CHANGE, _INSERT, _UPDATE, _DELETE = "change", "insert", "update", "delete"
 _KEY_HASH = "key_hash"
-_CHECKED_COMMITS = 100  # newest ones, in which a run looks for its own and for those of others
+_FEW_CHANGES = 100_000  # rows that are sent to every executor, of some hundred bytes each
 _AT_ONCE = 4  # tables; most of a small commit is waiting
-_CLOCKS_DIFFER_BY = timedelta(minutes=1)  # at most, that of the storage and ours
-_UPKEEP = (  # operations that change files or descriptions, but no row
-    *("OPTIMIZE", "VACUUM START", "VACUUM END", "REORG", "CLUSTER BY", "COMPUTE STATS"),
-    *("SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "UPGRADE PROTOCOL"),
-    *("ADD COLUMNS", "CHANGE COLUMN", "ADD CONSTRAINT", "DROP CONSTRAINT"),
-)
 
 
 class Tables:
@@ -49,7 +43,7 @@ class Tables:
         self._metadata = json.dumps({"run_id": run_id})
         self.run_id = run_id
         self.versions: dict[str, int] = {}
-        self._compared: dict[str, int] = {}  # table -> its version when changes were looked for
+        self._compared: dict[str, Commit] = {}  # table -> its newest when changes were looked for
 
     def name(self, table: str) -> str:
         """Return how SQL names the table: delta.`path` or catalog.schema.table."""
@@ -95,9 +89,10 @@ class Tables:
     def read(self, table: str) -> DataFrame:
         """Return this run's rows where it has replaced them, else those that it compared with an
         earlier run's, else the newest."""
-        version = self.versions.get(table, self._compared.get(table))
-        if version is not None:
-            return self._at(table, version)
+        if table in self.versions:
+            return self._at(table, self.versions[table])
+        if table in self._compared:
+            return self._at(table, self._compared[table].version)
         return self._spark.read.table(self.name(table))
 
     def newest_published_run(self) -> Row | None:
@@ -120,9 +115,9 @@ class Tables:
         changed = [self._spark.createDataFrame([], "project_id string")]
         for name, last in zip(names, newest, strict=True):
             is_history = TABLES[name].is_history
-            version = self.versions.get(name, last)
+            version = self.versions.get(name, last.version)
             if name not in self.versions and not is_history:
-                self._compared[name] = version
+                self._compared[name] = last
             if version > (since := run["output_versions"][name]):
                 feed = self._feed(name, since + 1, version)
                 of_run = feed.where(F.col("run_id") == run["run_id"]) if is_history else feed
@@ -135,7 +130,7 @@ class Tables:
         Raises RunError when another run has written to one since.
         """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            versions = pool.map(lambda name: (name, self._unchanged_version(name)), names)
+            versions = pool.map(lambda name: (name, self._unchanged(name).version), names)
         self.versions.update(versions)
 
     def replace_rows(self, table: str, rows: DataFrame, projects: DataFrame | None = None) -> None:
@@ -152,30 +147,29 @@ class Tables:
         spec = TABLES[table]
         rows = rows.select(*spec.column_names)
         if table in self._compared:
-            version, is_new = self._unchanged_version(table), False
+            before, is_new = self._unchanged(table), False
         else:
-            version, is_new = self._newest(table)
-        present = self._at(table, version)
+            before = self._commits(table).newest()
+            is_new = before.creates
+        present = self._at(table, before.version)
+        if spec.is_history:
+            published = self._published_runs().select("run_id")
+            present = present.join(published, "run_id", "left_anti")
+        elif projects is not None:
+            present = present.join(projects, "project_id", "left_semi")
         if not spec.key:
             rows.writeTo(self.name(table)).overwrite(F.lit(True))
-            version = self._own_version(table, version)
-        elif is_new or present.isEmpty():  # a first load needs no comparison
-            # Of two that append to the same version, Delta takes only one with the same mark.
-            mark = {"txnAppId": f"crowdfm first load after {version}", "txnVersion": "1"}
-            rows.writeTo(self.name(table)).options(**mark).append()
-            version = self._own_version(table, version)
+            after = self._commits(table).own(before) or before
+        elif is_new or (spec.is_history and present.isEmpty()):  # nothing to compare with
+            self._append(table, rows, before)
+            after = self._commits(table).written(before)
         else:
-            if spec.is_history:
-                published = self._published_runs().select("run_id")
-                present = present.join(published, "run_id", "left_anti")
-            elif projects is not None:
-                present = present.join(projects, "project_id", "left_semi")
-            changed = _changes(spec, present, rows).persist()
-            if changed.count():  # of all partitions at once
-                self._apply(spec, changed)
-                version = self._own_version(table, version)
-            changed.unpersist()
-        self.versions[table] = version
+            changes = _changes(spec, present, rows).persist()
+            after = before
+            if self._apply(spec, changes, before):
+                after = self._commits(table).written(before)
+            changes.unpersist()
+        self.versions[table] = after.version
 
     def _published_runs(self) -> DataFrame:
         """Runs whose rows stay in a history: not this one, which may be running again."""
@@ -184,76 +178,62 @@ class Tables:
 
     def record_run(self, run: DataFrame) -> None:
         """Write the one row that publishes (or reports) this run; grain: run_id."""
-        spec = TABLES["runs"]
-        self._apply(spec, run.select(*spec.column_names, F.lit(False).alias(_GONE)))
+        row = run.select(*TABLES["runs"].column_names)
+        row.writeTo(self.name("runs")).overwrite(F.col("run_id") == self.run_id)
 
-    def _apply(self, spec: Table, changed: DataFrame) -> None:
-        """Delete, update and insert the rows of `changed`; files without any stay untouched."""
-        columns: dict[str, str | Column] = {
-            f"`{name}`": f"source.`{name}`" for name in spec.column_names
-        }
-        (
-            self._delta(spec.name)
-            .alias("target")
-            .merge(changed.alias("source"), _same_key(spec))
-            .whenMatchedDelete(f"source.{_GONE}")
-            .whenMatchedUpdate(set=columns)
-            .whenNotMatchedInsert(values=columns)
-            .execute()
-        )
+    def _apply(self, spec: Table, changes: DataFrame, before: Commit) -> bool:
+        """Insert, update and delete rows; whether there were any. changes: of rows since `before`.
+
+        New rows are appended, and files are rewritten for the others alone, as a MERGE that may
+        insert moves and sorts all rows of these files, however few change.
+        """
+        counted = changes.groupBy(_CHANGE).count().collect()
+        number = {row[_CHANGE]: row["count"] for row in counted}
+        if number.pop(_INSERT, 0):
+            new = changes.where(F.col(_CHANGE) == _INSERT).select(*spec.column_names)
+            self._append(spec.name, new.hint("rebalance"), before)  # in few files
+        if number:
+            columns: dict[str, str | Column] = {
+                f"`{name}`": f"source.`{name}`" for name in spec.column_names
+            }
+            others = changes.where(F.col(_CHANGE) != _INSERT)
+            if sum(number.values()) <= _FEW_CHANGES:
+                others = F.broadcast(others)  # else all rows of the files are moved and sorted
+            (
+                DeltaTable.forName(self._spark, self.name(spec.name))
+                .alias("target")
+                .merge(others.alias("source"), _same_key(spec))
+                .whenMatchedDelete(f"source.{_CHANGE} = '{_DELETE}'")
+                .whenMatchedUpdate(set=columns)
+                .execute()
+            )
+        return bool(counted)
+
+    def _append(self, table: str, rows: DataFrame, before: Commit) -> None:
+        """Add rows that were not in the table at a commit."""
+        # Appends conflict with nothing. Of two after the same commit Delta takes only one where
+        # they are marked so; it forgets no mark, not even in a clone, hence times, not versions.
+        mark = {"txnAppId": "crowdfm", "txnVersion": str(before.millis)}
+        rows.writeTo(self.name(table)).options(**mark).append()
 
     def _at(self, table: str, version: int) -> DataFrame:
         return self._spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {version}")
 
-    def _unchanged_version(self, table: str) -> int:
-        """Version that was compared; RunError when another run has written to the table since."""
-        return self._own_version(table, self._compared[table])
+    def _unchanged(self, table: str) -> Commit:
+        """What was compared; RunError when another run has written to the table since."""
+        compared = self._compared[table]
+        return self._commits(table).own(compared) or compared
 
-    def _newest_after(self, table: str, run: Row) -> int:
-        """The newest version; RunError where the table is not the one that `run` wrote."""
-        since = run["output_versions"][table]
-        commits = self._delta(table).history(_CHECKED_COMMITS).where(F.col("version") >= since)
-        written = {row["version"]: row["timestamp"] for row in commits.collect()}
-        if since not in written or written[since] > run["finished_at"] + _CLOCKS_DIFFER_BY:
-            raise RunError(f"{self.name(table)} has been made anew, or changed too often")
-        return int(max(written))
+    def _newest_after(self, table: str, run: Row) -> Commit:
+        return self._commits(table).newest_after(run["output_versions"][table], run["finished_at"])
 
     def _feed(self, table: str, first: int, last: int) -> DataFrame:
         """Rows that were inserted, updated or deleted from one version to another, inclusive."""
         versions = {"startingVersion": first, "endingVersion": last}
         return self._spark.read.options(readChangeFeed="true", **versions).table(self.name(table))
 
-    def _newest(self, table: str) -> tuple[int, bool]:
-        """The newest version, and whether the table was only just created."""
-        newest = self._delta(table).history(1).select("version", "operation").first()
-        if newest is None:
-            raise InputError(f"output {self.name(table)}: has no history; is it a Delta table?")
-        return int(newest["version"]), newest["operation"] == "CREATE TABLE"
-
-    def _own_version(self, table: str, before: int) -> int:
-        """Version that holds this run's rows, if others changed none since `before`.
-
-        It is that of this run's commit, or `before` where Delta had nothing to commit.
-        """
-        commits = self._delta(table).history(_CHECKED_COMMITS).where(F.col("version") > before)
-        others: list[str] = []
-        for row in commits.select("version", "operation", "userMetadata").sort("version").collect():
-            version, operation, metadata = row
-            if operation in _UPKEEP:
-                continue
-            if metadata == self._metadata and not others:
-                return int(version)
-            others.append(f"version {version} ({operation} {metadata})")
-        if not others:
-            return before
-        raise RunError(
-            f"output {self.name(table)}: expected no other writer from version {before} to this "
-            f"run's commit, found {', '.join(others)}; let one run at a time write to an output, "
-            "and run again"
-        )
-
-    def _delta(self, table: str) -> DeltaTable:
-        return DeltaTable.forName(self._spark, self.name(table))
+    def _commits(self, table: str) -> Commits:
+        return Commits(self._spark, self.name(table), self._metadata)
 
     def _exists(self, table: str) -> bool:
         if self.folder is not None:
@@ -282,7 +262,8 @@ def _of_path(path: str) -> str:
 
 
 def _changes(spec: Table, present: DataFrame, rows: DataFrame) -> DataFrame:
-    """Rows that are new, differ, or (marked by _GONE) are no more; grain: the table's key."""
+    """Rows that are new, differ or are no more, with what to do (_CHANGE); grain: the table's
+    key."""
     compared = [column for column in spec.columns if column.name not in (*spec.key, *spec.volatile)]
     # Joined by a hash of the key first, as sorting compares numbers faster than text. Values are
     # put side by side after rows have moved, and move once.
@@ -290,13 +271,18 @@ def _changes(spec: Table, present: DataFrame, rows: DataFrame) -> DataFrame:
     before = present.select(
         *spec.key, F.struct(*(column.name for column in compared)).alias("before")
     ).withColumns(key)
-    after = rows.withColumns({**key, _GONE: F.lit(False)})
+    after = rows.withColumns({**key, "is_after": F.lit(True)})
     differs = ~_struct_of(compared, "before.").eqNullSafe(_struct_of(compared))
+    change = (
+        F.when(F.col("is_after").isNull(), _DELETE)
+        .when(F.col("before").isNull(), _INSERT)
+        .when(differs, _UPDATE)
+    )
     return (
         before.join(after, [_KEY_HASH, *spec.key], "full_outer")
-        .withColumn(_GONE, F.coalesce(_GONE, F.lit(True)))
-        .where(F.col(_GONE) | F.col("before").isNull() | differs)
-        .select(*spec.column_names, _GONE)
+        .withColumn(_CHANGE, change)
+        .where(F.col(_CHANGE).isNotNull())
+        .select(*spec.column_names, _CHANGE)
     )
 
 

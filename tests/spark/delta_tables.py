@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from crowdfm_core.config import OutputConfig
+from jobs.schemas import TABLES
 from jobs.tables import Tables
 
 INPUT = "project string, task string, worker string, label string"
@@ -28,3 +32,33 @@ def create_input(spark: SparkSession, folder: Path) -> None:
 def insert(spark: SparkSession, folder: Path, rows: list[tuple[str | None, ...]]) -> None:
     frame = spark.createDataFrame(rows, INPUT)
     frame.write.format("delta").mode("append").save(str(folder / "in"))
+
+
+def replace_labels(tables: Tables, rows: DataFrame) -> None:
+    """Have a run replace the rows of aggregated_labels."""
+    with tables.marked_commits():
+        tables.replace_rows("aggregated_labels", rows)
+
+
+def labels(
+    spark: SparkSession, run_id: str, rows: Mapping[str, tuple[str | None, float | None]]
+) -> DataFrame:
+    """Rows of aggregated_labels; rows: task_id -> label and its probability."""
+    spec = TABLES["aggregated_labels"]
+    values: list[dict[str, Any]] = [
+        {
+            "project_id": "p",
+            "task_id": task,
+            "method": "crowdfm",
+            "label": label,
+            "probability": probability,
+            "probabilities": {"option": probability, "other": None},
+            "num_annotations": 3,
+            "is_tie": False,
+            "run_id": run_id,
+            "updated_at": datetime(2026, 1, 1),
+        }
+        for task, (label, probability) in rows.items()
+    ]
+    ordered = [[value.get(name) for name in spec.column_names] for value in values]
+    return spark.createDataFrame(ordered, spec.schema)

@@ -202,7 +202,7 @@ def test_newest_published_run_is_the_one_that_counts(spark: SparkSession, publis
     publish(spark, two, job(), error="disk full")
     assert found(tables_of(spark, published, "four")).kept_run_id == "one"
     for tables in (two, three):
-        tables.versions |= {name: tables._newest(name)[0] for name in NAMES}
+        tables.versions |= {name: tables._commits(name).newest().version for name in NAMES}
         publish(spark, tables, job())
     assert found(tables_of(spark, published, "four")).kept_run_id == "three"
     again = found(tables_of(spark, published, "three"))  # a run is not its own predecessor

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from crowdfm_core.config import JobConfig, load_config
 from jobs.run import run_nightly
 
 PROJECTS = ("p", "q")
+HISTORIES = ("project_quality", "method_quality")
 GOLD = "project,task,true_label\np,t0,1\np,t1,1\nq,t2,1\nq,,1\nq,t3,1\nq,t3,2\n"
 
 
@@ -61,6 +62,10 @@ def table(spark: SparkSession, lake: Path, name: str) -> Any:
     return spark.read.format("delta").load(str(lake / "out" / name))
 
 
+def content(rows: DataFrame) -> list[str]:
+    return sorted(map(str, rows.collect()))
+
+
 def test_runs_write_quality_and_keep_its_history(spark: SparkSession, lake: Path) -> None:
     summary = run_nightly(config(lake), run_id="one")
     assert (summary.gold_labels, summary.gold_rows_rejected) == (3, 3)
@@ -103,16 +108,22 @@ def test_runs_write_quality_and_keep_its_history(spark: SparkSession, lake: Path
     # Labels other than 1 have three votes of four.
     assert (cuts[0.7], cuts[0.8]) == ((12, 2, 0.5), (4, 1, 1.0))
 
-    replaced = [name for name in summary.tables if name not in ("runs", "rejected_gold_labels")]
-    history = ("project_quality", "method_quality")
-    before = {
-        name: sorted(map(str, table(spark, lake, name).collect()))
-        for name in replaced
-        if name not in history
-    }
-    run_nightly(config(lake), run_id="two")
-    for name, rows in before.items():
-        assert sorted(map(str, table(spark, lake, name).collect())) == rows, name
+    before = {name: content(table(spark, lake, name)) for name in summary.tables}
+    second = run_nightly(config(lake), run_id="two")  # no project has changed
+    assert (second.projects, second.projects_changed, second.kept_run_id) == (2, 0, "one")
+    assert second.labelled == summary.labelled
+    moved = {name for name, at in second.versions.items() if at != summary.versions[name]}
+    assert moved == {*HISTORIES, "rejected_gold_labels"}  # no annotation was rejected
+    for name in second.versions.keys() - moved:
+        assert content(table(spark, lake, name)) == before[name], name
+    for name in HISTORIES:
+        rows = table(spark, lake, name).drop("updated_at", "previous_run_id", "label_drift")
+        of_one, of_two = (
+            content(rows.where(rows.run_id == run_id).drop("run_id")) for run_id in ("one", "two")
+        )
+        assert of_two == of_one, name
     runs = table(spark, lake, "project_quality").where("project_id = 'p'").collect()
     drift = {row["run_id"]: (row["previous_run_id"], row["label_drift"]) for row in runs}
     assert drift == {"one": (None, None), "two": ("one", pytest.approx(0.0))}
+    kept = {row["run_id"]: row["kept_run_id"] for row in table(spark, lake, "runs").collect()}
+    assert kept == {"one": None, "two": "one"}

@@ -182,6 +182,22 @@ def test_appends_at_once_never_double_the_rows(
     assert later.count() == len(present) + 5
 
 
+def test_clone_takes_new_rows(spark: SparkSession, folder: Path) -> None:
+    tables = tables_of(spark, folder, "one")
+    tables.create(["aggregated_labels"])
+    for rows in ({"t": ("a", 0.9)}, {"t": ("a", 0.9), "u": ("a", 0.9)}):
+        replace_labels(tables, labels(spark, "one", rows))
+    clone = tables_of(spark, folder / "clone", "two")  # it keeps the marks of appends
+    spark.sql(
+        f"CREATE TABLE {clone.name('aggregated_labels')} "
+        f"SHALLOW CLONE {tables.name('aggregated_labels')}"
+    )
+    after = dict.fromkeys(("t", "u", "new"), ("a", 0.9))
+    replace_labels(clone, labels(spark, "two", after))
+    of_run = {row["task_id"]: row["run_id"] for row in clone.read("aggregated_labels").collect()}
+    assert of_run == {"t": "one", "u": "one", "new": "two"}
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -24,14 +24,18 @@ _UPKEEP = (  # operations that change files or descriptions, but no row
 
 
 class Commit(NamedTuple):
-    """A version of a table, when it was written (millis: since 1970), what did it, and what the
-    writer said of itself."""
+    """A version of a table, when it was written, what did it, and what the writer said of
+    itself."""
 
     version: int
     timestamp: datetime
-    millis: int
     operation: str
     metadata: str | None
+
+    @property
+    def millis(self) -> int:
+        """When it was written, in milliseconds since 1970."""
+        return round(self.timestamp.timestamp() * 1000)
 
     @property
     def creates(self) -> bool:
@@ -75,7 +79,7 @@ class Commits:
         others = [
             f"version {commit.version} ({commit.operation} {commit.metadata})"
             for commit in commits
-            if commit not in mine
+            if commit.metadata != self._metadata
             and commit.operation not in _UPKEEP
             and (own is None or commit.version < own.version)
         ]
@@ -102,7 +106,6 @@ class Commits:
     def _read(self, newest: int, first_version: int = 0) -> list[Commit]:
         """The newest commits from a version on, the oldest first."""
         history = DeltaTable.forName(self._spark, self._name).history(newest)
-        millis = F.unix_millis("timestamp")
-        commits = history.select("version", "timestamp", millis, "operation", "userMetadata")
+        commits = history.select("version", "timestamp", "operation", "userMetadata")
         found = commits.where(F.col("version") >= first_version).collect()
         return sorted((Commit(*row) for row in found), key=attrgetter("version"))

@@ -146,28 +146,23 @@ class Tables:
         """
         spec = TABLES[table]
         rows = rows.select(*spec.column_names)
-        if table in self._compared:
-            before, is_new = self._unchanged(table), False
-        else:
-            before = self._commits(table).newest()
-            is_new = before.creates
-        present = self._at(table, before.version)
-        if spec.is_history:
-            published = self._published_runs().select("run_id")
-            present = present.join(published, "run_id", "left_anti")
-        elif projects is not None:
-            present = present.join(projects, "project_id", "left_semi")
+        commits = self._commits(table)
+        before = self._unchanged(table) if table in self._compared else commits.newest()
         if not spec.key:
             rows.writeTo(self.name(table)).overwrite(F.lit(True))
-            after = self._commits(table).own(before) or before
-        elif is_new or (spec.is_history and present.isEmpty()):  # nothing to compare with
+            after = commits.own(before) or before
+        elif before.creates:  # nothing to compare with
             self._append(table, rows, before)
-            after = self._commits(table).written(before)
+            after = commits.written(before)
         else:
+            present = self._at(table, before.version)
+            if spec.is_history:
+                published = self._published_runs().select("run_id")
+                present = present.join(published, "run_id", "left_anti")
+            elif projects is not None:
+                present = present.join(projects, "project_id", "left_semi")
             changes = _changes(spec, present, rows).persist()
-            after = before
-            if self._apply(spec, changes, before):
-                after = self._commits(table).written(before)
+            after = commits.written(before) if self._apply(spec, changes, before) else before
             changes.unpersist()
         self.versions[table] = after.version
 
@@ -188,16 +183,18 @@ class Tables:
         insert moves and sorts all rows of these files, however few change.
         """
         counted = changes.groupBy(_CHANGE).count().collect()
-        number = {row[_CHANGE]: row["count"] for row in counted}
-        if number.pop(_INSERT, 0):
+        number: dict[str, int] = {row[_CHANGE]: row["count"] for row in counted}
+        num_new = number.pop(_INSERT, 0)
+        num_others = sum(number.values())
+        if num_new:
             new = changes.where(F.col(_CHANGE) == _INSERT).select(*spec.column_names)
             self._append(spec.name, new.hint("rebalance"), before)  # in few files
-        if number:
+        if num_others:
             columns: dict[str, str | Column] = {
                 f"`{name}`": f"source.`{name}`" for name in spec.column_names
             }
             others = changes.where(F.col(_CHANGE) != _INSERT)
-            if sum(number.values()) <= _FEW_CHANGES:
+            if num_others <= _FEW_CHANGES:
                 others = F.broadcast(others)  # else all rows of the files are moved and sorted
             (
                 DeltaTable.forName(self._spark, self.name(spec.name))
@@ -207,7 +204,7 @@ class Tables:
                 .whenMatchedUpdate(set=columns)
                 .execute()
             )
-        return bool(counted)
+        return num_new + num_others > 0
 
     def _append(self, table: str, rows: DataFrame, before: Commit) -> None:
         """Add rows that were not in the table at a commit."""

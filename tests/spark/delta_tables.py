@@ -21,6 +21,12 @@ def tables_of(spark: SparkSession, folder: Path, run_id: str) -> Tables:
     return Tables(spark, OutputConfig(path=str(folder)), run_id)
 
 
+def properties_of(spark: SparkSession, name: str) -> dict[str, str]:
+    """The properties of the table that SQL calls so."""
+    shown = spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
+    return {row["key"]: row["value"] for row in shown}
+
+
 def create_input(spark: SparkSession, folder: Path) -> None:
     """A table of answers with a change data feed."""
     spark.sql(

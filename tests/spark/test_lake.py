@@ -11,6 +11,7 @@ from crowdfm_core.errors import InputError
 from crowdfm_core.simulation.lake import Lake, LakeSizes, draw_plans
 from crowdfm_core.simulation.lake_rows import gold_rows
 from jobs.lake import lake_frame, write_lake
+from tests.spark.delta_tables import properties_of
 
 LAKE = Lake(draw_plans(LakeSizes(2_000, 12), seed=1), 1)
 
@@ -31,10 +32,7 @@ def test_lake_is_written_once_and_replaced_on_demand(spark: SparkSession, tmp_pa
     table = f"delta.`{tmp_path}/annotations`"
     spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES (delta.enableChangeDataFeed = false)")
     write_lake(spark, other, tmp_path, overwrite=True)
-    properties = {
-        row["key"]: row["value"] for row in spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
-    }
-    assert properties["delta.enableChangeDataFeed"] == "true"
+    assert properties_of(spark, table)["delta.enableChangeDataFeed"] == "true"
     read = spark.read.format("delta").load(f"{tmp_path}/annotations")
     assert read.where("project IS NOT NULL").select("project").distinct().count() == 3
 

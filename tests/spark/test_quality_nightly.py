@@ -112,6 +112,7 @@ def test_runs_write_quality_and_keep_its_history(spark: SparkSession, lake: Path
     second = run_nightly(config(lake), run_id="two")  # no project has changed
     assert (second.projects, second.projects_changed, second.kept_run_id) == (2, 0, "one")
     assert second.labelled == summary.labelled
+    assert second.versions.keys() == summary.versions.keys()
     moved = {name for name, at in second.versions.items() if at != summary.versions[name]}
     assert moved == {*HISTORIES, "rejected_gold_labels"}  # no annotation was rejected
     for name in second.versions.keys() - moved:

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from jobs.schemas import TABLES
-from tests.spark.delta_tables import labels, replace_labels, tables_of
+from tests.spark.delta_tables import labels, properties_of, replace_labels, tables_of
 
 
 @pytest.fixture
@@ -23,11 +23,6 @@ def test_every_column_has_a_comment_and_every_key_is_required() -> None:
         assert all(column.comment for column in table.columns)
         required = {column.name for column in table.columns if column.required}
         assert set(table.key) <= required, table.name
-
-
-def properties_of(spark: SparkSession, name: str) -> dict[str, str]:
-    shown = spark.sql(f"SHOW TBLPROPERTIES {name}").collect()
-    return {row["key"]: row["value"] for row in shown}
 
 
 def test_files_keep_extremes_of_the_columns_that_rows_lie_by(

@@ -26,10 +26,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "lake ` out"  # legal, if unusual
 
 
-def commits_of(spark: SparkSession, tables: Tables) -> list[tuple[int, Row]]:
-    """Versions and what DESCRIBE HISTORY says of them, the newest first."""
-    commits = spark.sql(f"DESCRIBE HISTORY {tables.name('aggregated_labels')}").collect()
-    return sorted(((int(row["version"]), row) for row in commits), reverse=True, key=itemgetter(0))
+def commits_of(spark: SparkSession, tables: Tables, table: str = "aggregated_labels") -> list[Row]:
+    """What DESCRIBE HISTORY says of commits, the newest first."""
+    commits = spark.sql(f"DESCRIBE HISTORY {tables.name(table)}").collect()
+    return sorted(commits, key=itemgetter("version"), reverse=True)
 
 
 def test_replace_rows_touches_only_what_differs(spark: SparkSession, folder: Path) -> None:
@@ -49,13 +49,13 @@ def test_replace_rows_touches_only_what_differs(spark: SparkSession, folder: Pat
         "null": ("a", "run-1"),  # null equals null
     }
     # New rows rewrite no file, and are there before others change.
-    (version, merged), (_, appended) = commits_of(spark, second)[:2]
+    merged, appended = commits_of(spark, second)[:2]
     assert (merged["operation"], appended["operation"]) == ("MERGE", "WRITE")
     assert merged["operationMetrics"]["numTargetRowsInserted"] == "0"
     assert appended["operationMetrics"]["numOutputRows"] == "1"
     for commit in (merged, appended):
         assert json.loads(commit["userMetadata"]) == {"run_id": "run-2"}
-    assert second.versions == {"aggregated_labels": version}
+    assert second.versions == {"aggregated_labels": merged["version"]}
     third = tables_of(spark, folder, "run-3")
     replace_labels(third, labels(spark, "run-3", after))
     assert third.versions == second.versions  # equal rows: no commit
@@ -121,7 +121,7 @@ def test_upkeep_between_is_no_other_writer(
     monkeypatch.setattr(jobs.tables, "_changes", late)
     replace_labels(mine, labels(spark, "mine", {"t": ("b", 0.9)}))
     assert [row["label"] for row in mine.read("aggregated_labels").collect()] == ["b"]
-    operations = [commit["operation"] for _, commit in commits_of(spark, mine)]
+    operations = [commit["operation"] for commit in commits_of(spark, mine)]
     assert operations[:2] == ["MERGE", "OPTIMIZE"]
 
 
@@ -248,6 +248,6 @@ def test_history_keeps_rows_of_published_runs_alone(spark: SparkSession, folder:
     runs = spark.read.table(tables.name("runs")).collect()
     assert sorted(row["run_id"] for row in runs) == ["one", "three"]
     # Rows of published runs are not rewritten; those of the run that failed are deleted.
-    commits = spark.sql(f"DESCRIBE HISTORY {tables.name('method_quality')}").collect()
+    commits = commits_of(spark, tables, "method_quality")
     operations = [row["operation"] for row in commits][:-1]
     assert operations == ["MERGE", "WRITE", "WRITE", "WRITE"]

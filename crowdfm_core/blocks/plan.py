@@ -15,6 +15,7 @@ _MOST = 4096  # parts of either kind
 _ROWS = 500_000  # of a shard of the unrolled model
 _WORKERS = 50_000  # of a shard of the paper's, which has no rows
 _RECEIVED = 8  # times as many sums may reach a shard from all blocks together
+_SMALLEST = 10  # parts of that, below which a shard takes no less time
 _SPARE = 0.5  # of the budget: blocks are not all alike, and messages are beside them
 
 
@@ -26,7 +27,8 @@ def plan_cut(
     It is cut where it has more than max_annotations annotations, or would need more than max_bytes
     at once. A block then has about max_annotations of them, or fewer where these need more memory;
     a shard has at most about half a million rows of workers, or fifty thousand workers, and gets
-    eight times as many sums from all blocks.
+    eight times as many sums from all blocks. There are as many shards as blocks, with which they
+    take turns on the same cores, where that leaves a tenth of that in each.
 
     Raises MemoryBudgetError where the smallest blocks need more than max_bytes.
     """
@@ -53,7 +55,11 @@ def plan_cut(
         own, limit, per_annotation = sizes.workers, _WORKERS, 1
     # What blocks send a shard, each of the rows that they share.
     received = min(blocks * own, sizes.annotations * per_annotation)
-    shards = max(-(-own // limit), -(-received // (_RECEIVED * limit)))
+    shards = max(
+        -(-own // limit),
+        -(-received // (_RECEIVED * limit)),
+        min(blocks, own * _SMALLEST // limit),
+    )
     return Cut(blocks, min(shards, _MOST), sizes)
 
 

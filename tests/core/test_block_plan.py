@@ -60,6 +60,14 @@ def test_what_a_shard_receives_is_bounded_too() -> None:
     assert cut.shards == 20  # of 250 times 320,000 rows, four million each
 
 
+def test_shards_take_turns_with_as_many_blocks() -> None:
+    """Two shards would do for 800,000 rows, and leave six cores of eight idle in their turn."""
+    busy = ComponentSizes(30_000_000, 6_000_000, 50_000, 4)
+    cut = plan_cut(CONFIG, busy, max_annotations=4_000_000, max_bytes=16 * GIB)
+    assert cut is not None
+    assert (cut.blocks, cut.shards) == (8, 8)
+
+
 @given(
     annotations=st.integers(1, 10**9),
     per_task=st.integers(1, 200),

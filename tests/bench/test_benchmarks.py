@@ -92,7 +92,8 @@ def test_line_has_the_keys_that_readers_rely_on() -> None:
     line = Result("name", 0.123456, 1.0, 8.1, "seconds", True, {"count": 3}).line()
     values = json.loads(line)
     machine = values.pop("machine")
-    assert {"processor", "threads", "python", "numpy"} <= set(machine)
+    assert {"processor", "threads", "loop_seconds", "python", "numpy"} <= set(machine)
+    assert machine["loop_seconds"] > 0
     assert values == {
         "benchmark": "name",
         "ours": 0.1235,

@@ -156,7 +156,9 @@ class RunSummary:
 
 
 def _block(title: str, lines: list[str]) -> list[str]:
-    """Lines under a title that stands beside the first one, and an empty line."""
+    """Lines under a title that stands beside the first one, and an empty line; nothing of none."""
+    if not lines:
+        return []
     titles = [title, *[""] * (len(lines) - 1)]
     return [f"  {name:<8}{line}" for name, line in zip(titles, lines, strict=True)] + [""]
 

@@ -172,9 +172,14 @@ def test_run_without_quality_and_gold_makes_none_of_their_tables(
     assert [tuple(row) for row in scores] == [(None,)]
 
 
-def test_dry_run_counts_and_writes_nothing(spark: SparkSession, lake: Path) -> None:
-    summary = run_nightly(config(lake), dry_run=True)
-    assert (summary.rows_read, summary.rows_rejected, summary.tasks) == (14, 4, 5)
+def test_dry_run_counts_and_writes_nothing(
+    spark: SparkSession, lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nightly.main(["--conf", str(write_conf(lake)), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "would label 5 tasks of 3 projects (dry run, nothing was written)" in printed
+    assert "         14  rows of" in printed
+    assert "          4  rejected (28.6 %)" in printed
     assert not (lake / "out").exists()
 
 

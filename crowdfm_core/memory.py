@@ -31,10 +31,15 @@ DEFAULT_MAX_BYTES = 16 << 30
 
 
 def check_memory(
-    config: ModelConfig, graph: AnnotationGraph, project_ids: Sequence[str], max_bytes: int
+    config: ModelConfig,
+    graph: AnnotationGraph,
+    project_ids: Sequence[str],
+    max_bytes: int,
+    *,
+    as_block: bool = False,
 ) -> None:
     """Raise MemoryBudgetError, naming the project and the setting, where a batch needs more."""
-    needed = bytes_to_score(config, graph)
+    needed = bytes_to_score(config, graph, as_block=as_block)
     if needed <= max_bytes:
         return
     named = ", ".join(repr(project) for project in project_ids[:3])
@@ -48,21 +53,28 @@ def check_memory(
     )
 
 
-def bytes_to_score(config: ModelConfig, graph: AnnotationGraph) -> int:
-    """Estimate the peak of one forward pass beside the batch's own columns, in bytes."""
+def bytes_to_score(config: ModelConfig, graph: AnnotationGraph, *, as_block: bool = False) -> int:
+    """Estimate the peak of one forward pass beside the batch's own columns, in bytes.
+
+    as_block: of what a block of that graph does between two exchanges with the shards, which keep
+    the rows and update them.
+    """
     annotations = graph.num_annotations
     if not isinstance(config, UnrolledConfig):
-        return _attention_bytes(config, annotations, graph.num_tasks + graph.num_workers)
-    return _unrolled_bytes(config, annotations, *count_states(graph))
+        nodes = graph.num_tasks + graph.num_workers
+        return _attention_bytes(config, annotations, nodes, as_block=as_block)
+    return _unrolled_bytes(config, annotations, *count_states(graph), as_block=as_block)
 
 
-def bytes_of_sizes(config: ModelConfig, sizes: ComponentSizes) -> int:
+def bytes_of_sizes(config: ModelConfig, sizes: ComponentSizes, *, as_block: bool = False) -> int:
     """Estimate the same from the sizes of one component: at most, as far as they tell."""
     if not isinstance(config, UnrolledConfig):
-        return _attention_bytes(config, sizes.annotations, sizes.tasks + sizes.workers)
+        nodes = sizes.tasks + sizes.workers
+        return _attention_bytes(config, sizes.annotations, nodes, as_block=as_block)
     is_tied = sizes.options > MAX_DENSE_OPTIONS
     candidates = sizes.annotations if is_tied else sizes.tasks * sizes.options
-    return _unrolled_bytes(config, sizes.annotations, candidates, most_rows(sizes))
+    rows = most_rows(sizes)
+    return _unrolled_bytes(config, sizes.annotations, candidates, rows, as_block=as_block)
 
 
 def most_rows(sizes: ComponentSizes) -> int:
@@ -71,12 +83,19 @@ def most_rows(sizes: ComponentSizes) -> int:
     return pairs * (2 if sizes.options > MAX_DENSE_OPTIONS else sizes.options)
 
 
-def _attention_bytes(config: AttentionConfig, annotations: int, nodes: int) -> int:
-    return 200 * annotations + nodes * (16 * config.heads * config.width + 200)
+def _attention_bytes(
+    config: AttentionConfig, annotations: int, nodes: int, *, as_block: bool
+) -> int:
+    per_value = 10 if as_block else 16
+    return 200 * annotations + nodes * (per_value * config.heads * config.width + 200)
 
 
-def _unrolled_bytes(config: UnrolledConfig, annotations: int, candidates: int, rows: int) -> int:
+def _unrolled_bytes(
+    config: UnrolledConfig, annotations: int, candidates: int, rows: int, *, as_block: bool
+) -> int:
     width = config.width
+    if as_block:
+        return 80 * annotations + candidates * (8 * width + 92) + rows * (8 * width + 200)
     return 110 * annotations + candidates * (14 * width + 320) + rows * (24 * width + 380)
 
 

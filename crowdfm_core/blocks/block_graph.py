@@ -26,5 +26,5 @@ def block_graph(
         num_workers=batch.num_workers,
         num_option_rows=cut.sizes.options,
     )
-    check_memory(config, graph, batch.project_ids, max_bytes)
+    check_memory(config, graph, batch.project_ids, max_bytes, as_block=True)
     return graph

@@ -67,4 +67,4 @@ def _bytes_of_block(config: ModelConfig, sizes: ComponentSizes, blocks: int) -> 
     """Estimate for one block: it may meet all workers."""
     annotations, tasks = (-(-n // blocks) for n in (sizes.annotations, sizes.tasks))
     block = ComponentSizes(annotations, tasks, min(sizes.workers, annotations), sizes.options)
-    return bytes_of_sizes(config, block)
+    return bytes_of_sizes(config, block, as_block=True)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,10 @@ def machine() -> dict[str, Any]:
     }
 
 
+@cache
 def _loop_seconds() -> float:
-    """Wall seconds of ten million additions in Python, on one thread: machines that call
-    themselves the same differ threefold."""
+    """Wall seconds of ten million additions in Python, on one thread, taken once per process:
+    machines that call themselves the same differ threefold."""
     began, total = time.perf_counter(), 0
     for number in range(10_000_000):
         total += number

@@ -39,7 +39,7 @@ def test_memory_decides_where_annotations_do_not() -> None:
     cut = plan_cut(CONFIG, wide, max_annotations=4_000_000, max_bytes=2 * GIB)
     assert cut is not None
     block = ComponentSizes(1_000_000 // cut.blocks, 300_000 // cut.blocks, 200_000, 10)
-    assert bytes_of_sizes(CONFIG, block) < GIB  # half of the limit
+    assert bytes_of_sizes(CONFIG, block, as_block=True) < GIB  # half of the limit
     assert cut.shards == 20  # of ten million rows
 
 

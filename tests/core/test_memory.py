@@ -41,6 +41,63 @@ scorer.score(batch)
 print(peak() - before, bytes_to_score(weights.config, graph_of(batch)))
 """
 
+# A component that is one block and one shard; what a superstep reads arrives pickled.
+_MEASURE_BLOCK = """
+import gc, pickle, re, sys
+from pathlib import Path
+from crowdfm_core.blocks.messages import Cut, Part
+from crowdfm_core.blocks.program import make_block_program, supersteps
+from crowdfm_core.candidates import ComponentSizes
+from crowdfm_core.memory import bytes_to_score
+from crowdfm_core.weights import load_weights
+from tests.core.test_memory import batch_of, graph_of
+
+def bytes_of(field):
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(rf"{field}:\\s+(\\d+) kB", status)[1])
+
+def measured(action):
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = bytes_of("VmRSS")
+    result = action()
+    return bytes_of("VmHWM") - before, result
+
+def run(sizes):
+    batch, names = batch_of(*sizes), [f"w{i}" for i in range(sizes[2])]
+    cut = Cut(1, 1, ComponentSizes(*sizes))
+    block, shard = (Part(is_shard, 0) for is_shard in (False, True))
+    start = lambda: program.start(block, cut, batch, names, max_bytes=2**40)
+    peak, (state, sent) = measured(start)
+    peaks, states, mail = [peak], {block: pickle.dumps(state)}, {block: [], shard: []}
+    del start, batch, state
+
+    def read(part):
+        inbox, mail[part] = mail[part], []
+        state = states.get(part)
+        return state and pickle.loads(state), [pickle.loads(message) for message in inbox]
+
+    for step in supersteps(weights.config):
+        for message in sent:
+            mail[message.to].append(pickle.dumps(message))
+        del sent[:]
+        part = shard if step.of_shards else block
+        peak, (state, sent) = measured(lambda: program.run(step, part, cut, *read(part)))
+        peaks += [] if step.of_shards else [peak]
+        states[part] = pickle.dumps(state)
+        del state
+    for message in sent:
+        mail[message.to].append(pickle.dumps(message))
+    peak, _ = measured(lambda: program.finish_block(*read(block)))
+    return max(peaks + [peak])
+
+name, *sizes = sys.argv[1], *map(int, sys.argv[2:])
+weights = load_weights(name)
+program = make_block_program(weights, num_draws=1, max_probabilities=50)
+run((200, 50, 20, 3))
+print(run(sizes), bytes_to_score(weights.config, graph_of(batch_of(*sizes)), as_block=True))
+"""
+
 
 def batch_of(annotations: int, tasks: int, workers: int, options: int) -> AnnotationBatch:
     """One project in which everybody answers, a few workers most."""
@@ -70,6 +127,7 @@ def graph_of(batch: AnnotationBatch) -> AnnotationGraph:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
+@pytest.mark.parametrize("code", [_MEASURE, _MEASURE_BLOCK], ids=["batch", "block"])
 @pytest.mark.parametrize(
     ("weights", "sizes"),
     [
@@ -80,9 +138,9 @@ def graph_of(batch: AnnotationBatch) -> AnnotationGraph:
     ],
 )
 def test_estimate_is_an_upper_bound_of_the_right_size(
-    weights: str, sizes: tuple[int, int, int, int]
+    code: str, weights: str, sizes: tuple[int, int, int, int]
 ) -> None:
-    command = [sys.executable, "-c", _MEASURE, weights, *map(str, sizes)]
+    command = [sys.executable, "-c", code, weights, *map(str, sizes)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     peak, estimate = map(int, done.stdout.split())
     assert peak < estimate + 30 * MIB  # an allocator keeps some

@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.backends.numpy_backend import NumpyOps
-from crowdfm_core.backends.pair_kernels import best_columns
 from crowdfm_core.candidates import MAX_DENSE_OPTIONS, CandidateGraph
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
@@ -35,14 +34,21 @@ from crowdfm_core.weights import FrozenWeights
 
 __all__ = [
     "RANK",
+    "ClassCounts",
     "PairFactors",
-    "RankedWorkers",
+    "belief_in_classes",
     "class_skill",
+    "count_classes",
     "crowd_log_odds",
+    "expect_pair_head",
     "factors_of",
+    "log_odds_of_crowd",
     "pair_factors",
-    "rank_workers",
+    "probability_of",
+    "recall_of_classes",
     "score_pairs",
+    "task_factors",
+    "worker_factors",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -65,17 +71,22 @@ class PairFactors:
 
 
 @dataclass(frozen=True)
-class RankedWorkers:
-    """The best workers of every task, best first; equal ones by worker_index.
+class ClassCounts:
+    """Expected answers on tasks of each class, and how many of them are right, [., K] each.
 
-    rank counts from 1; compatibility is a probability in [0, 1]. A task has fewer rows than were
-    asked for where its component has no more workers.
+    K is MAX_DENSE_OPTIONS; zeros stand for options that a project lacks, and throughout tied
+    components, whose classes are not told apart.
     """
 
-    task_index: IntArray  # [N] ascending
-    rank: IntArray  # [N]
-    worker_index: IntArray  # [N]
-    compatibility: Floats  # [N]
+    right: Floats
+    total: Floats
+
+    def by(self, component: IntArray, components: int) -> ClassCounts:
+        """Add up the rows of each component [.]: [J, K] of J components."""
+        sums = np.zeros((2, components, MAX_DENSE_OPTIONS))
+        for place, values in enumerate((self.right, self.total)):
+            np.add.at(sums[place], component, values)
+        return ClassCounts(*sums)
 
 
 def pair_factors(weights: FrozenWeights, graph: AnnotationGraph) -> PairFactors:
@@ -83,11 +94,7 @@ def pair_factors(weights: FrozenWeights, graph: AnnotationGraph) -> PairFactors:
 
     Raises ScoringError where the weights have no compatibility head.
     """
-    if not has_pair_head(weights.heads):
-        raise ScoringError(
-            "the weights have no compatibility head; export them from a run of an unrolled model "
-            "with `crowdfm pretrain export`"
-        )
+    expect_pair_head(weights.heads)
     assert isinstance(weights.config, UnrolledConfig)  # only these have the head
     ops = NumpyOps()
     tensors = {name: ops.array(value) for name, value in weights.tensors.items()}
@@ -95,6 +102,15 @@ def pair_factors(weights: FrozenWeights, graph: AnnotationGraph) -> PairFactors:
     outputs = UnrolledModel(weights.config, tensors, ops).run(layout)
     posterior = np.exp(outputs.log_posterior[:, 0].astype(np.float64))
     return factors_of(weights.heads, layout, posterior, outputs.workers, outputs.tasks)
+
+
+def expect_pair_head(heads: Tensors) -> None:
+    """Raise ScoringError where weights cannot say how workers suit tasks."""
+    if not has_pair_head(heads):
+        raise ScoringError(
+            "the weights have no compatibility head, which tells how workers suit tasks; take "
+            "`default` or `fast`, or what `crowdfm pretrain export` makes of an unrolled model"
+        )
 
 
 def factors_of(
@@ -105,75 +121,93 @@ def factors_of(
     tasks: npt.NDArray[Any],
 ) -> PairFactors:
     """Factors from the posterior [C] and the embeddings of workers [W, D] and tasks [T, D]."""
-    of_worker = read_outs(heads, f"{PAIR_HEAD}.worker", workers)
-    of_task = read_outs(heads, f"{PAIR_HEAD}.task", tasks)
     recall, belief = class_skill(layout, posterior)
     odds = crowd_log_odds(layout, posterior)[layout.component_of_task]
-    weight = float(heads[f"{PREFIX}{PAIR_HEAD}.class_skill"][0])
-    ones = np.ones((len(of_worker), 1))
     return PairFactors(
-        worker=np.hstack([of_worker, ones, recall]),
-        # The last output of either head is its own term; ones stand opposite to it.
-        task=np.hstack(
-            [
-                of_task[:, :-1],
-                np.ones((len(of_task), 1)),
-                of_task[:, -1:] + odds[:, None],
-                weight * belief,
-            ]
-        ),
+        worker=worker_factors(heads, workers, recall),
+        task=task_factors(heads, tasks, belief, odds),
         component_of_worker=layout.component_of_worker,
         component_of_task=layout.component_of_task,
     )
 
 
+def worker_factors(heads: Tensors, embedded: npt.NDArray[Any], recall: Floats) -> Floats:
+    """Factors of workers [W, F] from their embeddings [W, D] and log odds of recall [W, K]."""
+    own = read_outs(heads, f"{PAIR_HEAD}.worker", embedded)
+    return np.hstack([own, np.ones((len(own), 1)), recall])
+
+
+def task_factors(
+    heads: Tensors, embedded: npt.NDArray[Any], belief: Floats, odds: Floats
+) -> Floats:
+    """Factors of tasks [T, F] from their embeddings [T, D], beliefs [T, K] and o(t) [T]."""
+    own = read_outs(heads, f"{PAIR_HEAD}.task", embedded)
+    weight = float(heads[f"{PREFIX}{PAIR_HEAD}.class_skill"][0])
+    # The last output of either head is its own term; ones stand opposite to it.
+    ones = np.ones((len(own), 1))
+    return np.hstack([own[:, :-1], ones, own[:, -1:] + odds[:, None], weight * belief])
+
+
 def class_skill(layout: CandidateGraph, posterior: Floats) -> tuple[Floats, Floats]:
     """Log odds of each worker's recall of each class [W, K], and the tasks' posterior [T, K].
 
-    K is MAX_DENSE_OPTIONS; zeros stand for options that a project lacks, and throughout tied
-    components, whose classes are not told apart.
+    Zeros stand as in `ClassCounts`.
     """
-    num_options = MAX_DENSE_OPTIONS
-    belief = np.zeros((len(layout.task_is_tied), num_options))
+    ops = NumpyOps(np.float64)
+    expected = ops.candidates_to_rows(ops.array(posterior[:, None]), layout)[:, 0]
+    counts = count_classes(layout, np.asarray(expected, np.float64))
+    component = layout.component_of_worker
+    crowd = counts.by(component, len(layout.options_of_component))
+    return recall_of_classes(layout, counts, crowd), belief_in_classes(layout, posterior)
+
+
+def belief_in_classes(layout: CandidateGraph, posterior: Floats) -> Floats:
+    """The posterior [C] of tasks in columns, [T, K], with zeros as in `ClassCounts`."""
+    belief = np.zeros((len(layout.task_is_tied), MAX_DENSE_OPTIONS))
     kept = ~layout.task_is_tied[layout.candidate_task]
     task = layout.candidate_task[kept]
     first = layout.graph.task_option_start[task]
     belief[task, layout.candidate_option[kept] - first] = posterior[kept]
+    return belief
 
-    ops = NumpyOps(np.float64)
-    expected = ops.candidates_to_rows(ops.array(posterior[:, None]), layout)[:, 0]
+
+def count_classes(layout: CandidateGraph, expected: Floats) -> ClassCounts:
+    """Sum the expected counts of all rows [Q] by worker and class."""
     row = np.flatnonzero(layout.row_is_tied == 0)
     place = row - layout.row_start[layout.row_pair[row]]
-    worker = layout.row_worker[row]
     num_workers = len(layout.component_of_worker)
+    cell = layout.row_worker[row] * MAX_DENSE_OPTIONS + place
 
     def of_class(values: npt.NDArray[Any]) -> Floats:
-        cell = worker * num_options + place
-        sums = np.bincount(cell, values, num_workers * num_options)
-        return sums.astype(np.float64).reshape(num_workers, num_options)
+        sums = np.bincount(cell, values, num_workers * MAX_DENSE_OPTIONS)
+        return sums.astype(np.float64).reshape(num_workers, MAX_DENSE_OPTIONS)
 
-    total = of_class(expected[row])
-    right = of_class(expected[row] * layout.row_is_same[row])
+    return ClassCounts(of_class(expected[row] * layout.row_is_same[row]), of_class(expected[row]))
 
+
+def recall_of_classes(layout: CandidateGraph, counts: ClassCounts, crowd: ClassCounts) -> Floats:
+    """Log odds of recall [W, K], shrunk to that of the component's crowd [J, K]."""
     component = layout.component_of_worker
-    of_crowd = np.zeros((2, len(layout.options_of_component), num_options))
-    np.add.at(of_crowd[0], component, right)
-    np.add.at(of_crowd[1], component, total)
-    crowd = ((of_crowd[0] + 1.0) / (of_crowd[1] + 2.0))[component]
-    recall = (right + _PRIOR_ANSWERS * crowd) / (total + _PRIOR_ANSWERS)
+    level = ((crowd.right + 1.0) / (crowd.total + 2.0))[component]
+    recall = (counts.right + _PRIOR_ANSWERS * level) / (counts.total + _PRIOR_ANSWERS)
     log_odds = np.clip(np.log(recall / (1.0 - recall)), -_LARGEST_LOG_ODDS, _LARGEST_LOG_ODDS)
-    options = layout.options_of_component[component]
-    exists = ~_is_tied(layout)[component, None] & (np.arange(num_options) < options[:, None])
-    return np.where(exists, log_odds, 0.0), belief
+    is_tied = np.zeros(len(layout.components), bool)
+    is_tied[component[layout.row_worker]] = layout.row_is_tied > 0
+    options = np.where(is_tied, 0, layout.options_of_component)[component]
+    return np.where(np.arange(MAX_DENSE_OPTIONS) < options[:, None], log_odds, 0.0)
 
 
 def crowd_log_odds(layout: CandidateGraph, posterior: Floats) -> Floats:
     """Log odds of the expected accuracy of each component's annotations, [J]."""
-    own = posterior * layout.votes
     component = layout.component_of_task[layout.candidate_task]
     number = len(layout.options_of_component)
-    right = np.bincount(component, own, number) + 1.0
-    share = right / (np.bincount(component, layout.votes, number) + 2.0)
+    right = np.bincount(component, posterior * layout.votes, number)
+    return log_odds_of_crowd(right, np.bincount(component, layout.votes, number))
+
+
+def log_odds_of_crowd(right: npt.NDArray[Any], answers: npt.NDArray[Any]) -> Floats:
+    """Log odds of the share of right answers, of components [J]."""
+    share = (right + 1.0) / (answers + 2.0)
     log_odds: Floats = np.log(share / (1.0 - share))
     return log_odds
 
@@ -196,72 +230,11 @@ def score_pairs(factors: PairFactors, task_index: IntArray, worker_index: IntArr
         part = slice(start, start + size)
         worker, task = worker_index[part], task_index[part]
         score[part] = (factors.worker[worker] * factors.task[task]).sum(axis=1)
-    return _probability(score)
+    return probability_of(score)
 
 
-def rank_workers(
-    factors: PairFactors,
-    graph: AnnotationGraph,
-    *,
-    top: int,
-    max_cells: int = _MAX_CELLS,
-) -> RankedWorkers:
-    """The `top` most compatible workers of every task among those who have not answered it.
-
-    At most `max_cells` scores are held at once (one task's, if it has more workers). Raises
-    ScoringError unless top >= 1.
-    """
-    if top < 1:
-        raise ScoringError(f"expected top >= 1, got {top}")
-    ops = NumpyOps(np.float64)
-    num_tasks = len(factors.task)
-    chosen = np.full((num_tasks, top), -1, np.int64)
-    worker_order = np.argsort(factors.component_of_worker, kind="stable")
-    task_order = np.argsort(factors.component_of_task, kind="stable")
-    components = np.unique(factors.component_of_task)
-    worker_start, worker_end = _ranges(factors.component_of_worker[worker_order], components)
-    task_start, task_end = _ranges(factors.component_of_task[task_order], components)
-    place = np.empty(len(worker_order), np.int64)  # of a worker among those of its component
-    for first, last in zip(worker_start, worker_end, strict=True):
-        place[worker_order[first:last]] = np.arange(last - first)
-    side = graph.tasks
-    answered_start = side.entry_start[side.pair_start]
-    for number in range(len(components)):
-        workers = worker_order[worker_start[number] : worker_end[number]]
-        if not len(workers):
-            continue  # a task without annotations
-        tasks = task_order[task_start[number] : task_end[number]]
-        facing = np.ascontiguousarray(factors.worker[workers].T)
-        size = max(1, max_cells // len(workers))
-        for start in range(0, len(tasks), size):
-            part = tasks[start : start + size]
-            score = ops.rows_times(factors.task[part], facing)
-            for row, task in enumerate(part):
-                answered = side.neighbour[answered_start[task] : answered_start[task + 1]]
-                score[row, place[answered]] = -np.inf
-            best = best_columns(score, top)
-            chosen[part] = np.where(best >= 0, workers[best], -1)
-    task_index, column = np.nonzero(chosen >= 0)
-    worker_index = chosen[task_index, column]
-    return RankedWorkers(
-        task_index=task_index,
-        rank=column + 1,
-        worker_index=worker_index,
-        compatibility=score_pairs(factors, task_index, worker_index),
-    )
-
-
-def _is_tied(layout: CandidateGraph) -> npt.NDArray[np.bool_]:
-    tied = np.zeros(len(layout.options_of_component), bool)
-    tied[layout.component_of_task] = layout.task_is_tied
-    return tied
-
-
-def _ranges(ordered: IntArray, values: IntArray) -> tuple[IntArray, IntArray]:
-    return np.searchsorted(ordered, values), np.searchsorted(ordered, values, side="right")
-
-
-def _probability(log_odds: Floats) -> Floats:
+def probability_of(log_odds: Floats) -> Floats:
+    """Probabilities of log odds."""
     # tanh does not overflow where exp does.
     value: Floats = 0.5 * (1.0 + np.tanh(0.5 * log_odds))
     return value

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.errors import ConfigError
 from crowdfm_core.methods.registry import CROWDFM, METHODS
 from crowdfm_core.typed_mapping import build, plain_values, read_mapping
@@ -220,6 +221,8 @@ class JobConfig:
     first is the reference: quality tables judge tasks and workers by its labels.
     quality: whether tables of quality and thresholds are made; with gold they say how often labels
     are right.
+    assignments: tasks whose label crowdfm gives at most max_probability (0.8) are assigned to the
+    workers_per_task (3) most compatible workers who have not answered them; null: none are.
     recompute: which projects a run computes: those that changed since the newest published run, or
     all. It is all as well where that run had other weights, code, libraries or settings that
     results depend on.
@@ -233,6 +236,7 @@ class JobConfig:
     duplicates: Literal["latest", "first", "reject"] = "latest"
     methods: tuple[str, ...] = ("crowdfm", "majority_vote")
     quality: bool = True
+    assignments: AssignmentRule | None = None
     recompute: Literal["changed", "all"] = "changed"
     engines: dict[str, Literal["arrays", "sql"]] = field(default_factory=dict)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -249,6 +253,9 @@ class JobConfig:
         unknown = [method for method in self.engines if method not in _IN_SQL]
         if unknown:
             problem = f"engines: expected some of {', '.join(_IN_SQL)}, got {', '.join(unknown)}"
+            raise ConfigError([problem], where="configuration")
+        if self.assignments is not None and CROWDFM.name not in self.methods:
+            problem = f"assignments: expected crowdfm among methods, got {list(self.methods)}"
             raise ConfigError([problem], where="configuration")
 
     def to_mapping(self) -> dict[str, Any]:

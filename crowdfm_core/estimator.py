@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.errors import InputError
 from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, Scorer
 from crowdfm_core.weights import FrozenWeights, load_weights
@@ -58,7 +59,29 @@ class CrowdFM:
         self._fit(df)
         return self.probas_
 
-    def _fit(self, df: pd.DataFrame) -> None:
+    def assign(
+        self, df: pd.DataFrame, *, workers_per_task: int = 3, max_probability: float = 0.8
+    ) -> pd.DataFrame:
+        """Return who should answer which tasks next: columns task, rank, worker, compatibility.
+
+        Tasks whose label has at most `max_probability` (1: all) get the `workers_per_task` most
+        compatible workers who have not answered them, rank 1 first; compatibility is the
+        probability, in [0, 1], that the worker answers the task rightly. Raises as fit_predict,
+        ConfigError for a number out of range, and ScoringError where the weights cannot say.
+        """
+        rule = AssignmentRule(workers_per_task, max_probability)
+        ranked = self._fit(df, rule).assigned
+        assert ranked is not None
+        return pd.DataFrame(
+            {
+                "task": self.labels_.index[ranked.task_index],
+                "rank": ranked.rank,
+                "worker": self.skills_.index[ranked.worker_index],
+                "compatibility": ranked.compatibility,
+            }
+        )
+
+    def _fit(self, df: pd.DataFrame, rule: AssignmentRule | None = None) -> ScoredBatch:
         _check_frame(df)
         tasks, task_index = np.unique(df["task"].to_numpy(), return_inverse=True)
         workers, worker_index = np.unique(df["worker"].to_numpy(), return_inverse=True)
@@ -77,6 +100,7 @@ class CrowdFM:
             device=self._device,
             num_draws=self._num_draws,
             max_probabilities=max(2, len(options)),
+            assignments=rule,
         )
         scored = scorer.score(batch)
         index = pd.Index(tasks, name="task")
@@ -89,6 +113,7 @@ class CrowdFM:
         self.skills_: pd.Series[Any] = pd.Series(
             scored.expected_accuracy, index=pd.Index(workers, name="worker"), name="skill"
         )
+        return scored
 
 
 def _dense(scored: ScoredBatch, num_options: int) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -6,7 +6,7 @@ Letters: E annotations, T tasks, W workers, K option rows, S draws of option vec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
 from crowdfm_core.calibration import calibrate
 from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.compatibility import PairFactors, expect_pair_head, factors_of
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.models.attention import AttentionConfig, AttentionModel
 from crowdfm_core.models.operations import Array, Operations
@@ -64,6 +65,7 @@ class LabelledTasks:
     own_probability: Floats  # [E]
     ability: Floats  # [W]
     difficulty: Floats  # [T]
+    factors: PairFactors | None = None  # where they were asked for
 
 
 class Inference(Protocol):
@@ -76,16 +78,24 @@ class Inference(Protocol):
 
 
 def make_inference(
-    weights: FrozenWeights, *, device: str, num_draws: int, max_probabilities: int
+    weights: FrozenWeights,
+    *,
+    device: str,
+    num_draws: int,
+    max_probabilities: int,
+    with_factors: bool = False,
 ) -> Inference:
     """Put frozen weights on a device ("cpu", "cuda:0", ...).
 
     num_draws: draws of option vectors that are averaged, for models that have any.
-    max_probabilities: options listed per task.
+    max_probabilities: options listed per task. with_factors: also of pairs, for assignments.
+    Raises ScoringError where these are asked for and the weights have no head for them.
     """
+    if with_factors:
+        expect_pair_head(weights.heads)
     ops = _operations(device)
     if isinstance(weights.config, UnrolledConfig):
-        return _Unrolled(weights, ops, max_probabilities)
+        return _Unrolled(weights, ops, max_probabilities, with_factors=with_factors)
     return _Attention(weights, ops, num_draws, max_probabilities)
 
 
@@ -201,23 +211,37 @@ def label_draws(
 
 
 class _Unrolled:
-    def __init__(self, weights: FrozenWeights, ops: Operations, max_probabilities: int) -> None:
+    def __init__(
+        self,
+        weights: FrozenWeights,
+        ops: Operations,
+        max_probabilities: int,
+        *,
+        with_factors: bool,
+    ) -> None:
         self.weights = weights
         self.max_probabilities = max_probabilities
+        self.with_factors = with_factors
         self.model = unrolled_model(weights, ops)
 
     def label(
         self, graph: AnnotationGraph, project_ids: Sequence[str], num_options: IntArray
     ) -> LabelledTasks:
         layout = CandidateGraph.of(graph)
-        outputs = self.model.run(layout)
-        return label_posterior(
+        outputs, heads = self.model.run(layout), self.weights.heads
+        log_posterior = _on_host(outputs.log_posterior)[:, 0]
+        workers, tasks = _on_host(outputs.workers), _on_host(outputs.tasks)
+        labelled = label_posterior(
             layout,
-            calibrate(self.weights.heads, layout, _on_host(outputs.log_posterior)[:, 0]),
-            ability=read_out(self.weights.heads, "ability", _on_host(outputs.workers)),
-            difficulty=read_out(self.weights.heads, "difficulty", _on_host(outputs.tasks)),
+            calibrate(heads, layout, log_posterior),
+            ability=read_out(heads, "ability", workers),
+            difficulty=read_out(heads, "difficulty", tasks),
             max_probabilities=self.max_probabilities,
         )
+        if not self.with_factors:
+            return labelled
+        posterior = np.exp(log_posterior.astype(np.float64))
+        return replace(labelled, factors=factors_of(heads, layout, posterior, workers, tasks))
 
 
 def label_posterior(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from crowdfm_core.annotation_files import AnnotationFile, read_annotation_file
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.errors import InputError
 from crowdfm_core.scoring import AnnotationBatch, Scorer
 from crowdfm_core.weights import load_weights
@@ -27,19 +28,22 @@ def score_file(
     *,
     columns: Mapping[str, str] | None = None,
     weights: str = "default",
+    assignments: AssignmentRule | None = None,
     overwrite: bool = False,
 ) -> str:
     """Label the tasks of a file, write the results under `out`, and return a summary for people.
 
     Writes, in the format of the file, `labels` (one row per task) and `worker_scores` (one row per
-    worker of a project), and `rejected.csv` if rows were unusable. All files are written in full
-    before any takes its name. Raises InputError if one is there already and `overwrite` is not
-    set, or if no row is usable.
+    worker of a project), by a rule of assignments also `assignments` (one row per task and rank),
+    and `rejected.csv` if rows were unusable. All files are written in full before any takes its
+    name; what `overwrite` replaces goes, also where there is nothing to write in its place. Raises
+    InputError if one is there already and `overwrite` is not set, or if no row is usable.
     """
     suffix = path.suffix.lower()
-    targets = {name: out / f"{name}{suffix}" for name in ("labels", "worker_scores")}
-    rejected_path = out / "rejected.csv"
-    there = [str(target) for target in (*targets.values(), rejected_path) if target.exists()]
+    names = ("labels", "worker_scores", "assignments")
+    targets = {name: out / f"{name}{suffix}" for name in names}
+    targets["rejected"] = out / "rejected.csv"
+    there = [str(target) for target in targets.values() if target.exists()]
     if there and not overwrite:
         raise InputError(f"{', '.join(there)} would be replaced; say --overwrite, or another --out")
 
@@ -48,15 +52,16 @@ def score_file(
         first = "" if file.rejected.empty else f"; first reason: {file.rejected['reasons'].iloc[0]}"
         raise InputError(f"{path}: no usable row, {len(file.rejected)} rejected{first}")
     rows = resolve_repeated(file.rows)
-    labels, workers = _score(rows, weights)
+    results = _score(rows, weights, assignments)
 
-    frames = {targets["labels"]: labels, targets["worker_scores"]: workers}
+    frames = {targets[name]: frame for name, frame in results.items()}
     if not file.rejected.empty:
-        frames[rejected_path] = file.rejected
+        frames[targets["rejected"]] = file.rejected
     _write_all(frames, out)
-    if file.rejected.empty:
-        rejected_path.unlink(missing_ok=True)  # of an earlier run that is being replaced
-    return _summary(path, file, rows, labels, workers, list(frames))
+    for target in targets.values():
+        if target not in frames:
+            target.unlink(missing_ok=True)  # of an earlier run that is being replaced
+    return _summary(path, file, rows, results, list(frames))
 
 
 def resolve_repeated(rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,8 +90,10 @@ class _Numbered:
     value: npt.NDArray[np.object_]  # [N]
 
 
-def _score(rows: pd.DataFrame, weights: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score all projects of the file in one batch; returns labels and worker scores."""
+def _score(
+    rows: pd.DataFrame, weights: str, assignments: AssignmentRule | None
+) -> dict[str, pd.DataFrame]:
+    """Score all projects of the file in one batch; returns the frames by the names of files."""
     if "project" in rows:
         row_project, project_ids = pd.factorize(rows["project"], sort=True)  # [E], [P]
     else:
@@ -96,7 +103,7 @@ def _score(rows: pd.DataFrame, weights: str) -> tuple[pd.DataFrame, pd.DataFrame
     options = _numbered(row_project, rows["label"])
     first_option = np.searchsorted(options.project, np.arange(len(project_ids)))  # [P]
 
-    scored = Scorer(load_weights(weights), device="cpu").score(
+    scored = Scorer(load_weights(weights), device="cpu", assignments=assignments).score(
         AnnotationBatch(
             task_index=tasks.index,
             worker_index=workers.index,
@@ -134,10 +141,22 @@ def _score(rows: pd.DataFrame, weights: str) -> tuple[pd.DataFrame, pd.DataFrame
             "num_annotations": scored.num_annotations,
         }
     )
+    results = {"labels": labels, "worker_scores": scores}
+    projects = [tasks.project, workers.project]
+    if (ranked := scored.assigned) is not None:
+        results["assignments"] = pd.DataFrame(
+            {
+                "task_id": tasks.value[ranked.task_index],
+                "rank": ranked.rank,
+                "worker_id": workers.value[ranked.worker_index],
+                "compatibility": ranked.compatibility,
+            }
+        )
+        projects.append(tasks.project[ranked.task_index])
     if "project" in rows:
-        labels.insert(0, "project_id", project_ids[tasks.project])
-        scores.insert(0, "project_id", project_ids[workers.project])
-    return labels, scores
+        for frame, project in zip(results.values(), projects, strict=True):
+            frame.insert(0, "project_id", project_ids[project])
+    return results
 
 
 def _numbered(row_project: npt.NDArray[np.int64], column: pd.Series[str]) -> _Numbered:
@@ -179,8 +198,7 @@ def _summary(
     path: Path,
     file: AnnotationFile,
     rows: pd.DataFrame,
-    labels: pd.DataFrame,
-    workers: pd.DataFrame,
+    results: Mapping[str, pd.DataFrame],
     written: list[Path],
 ) -> str:
     taken = ", ".join(f"{role} = {column}" for role, column in file.columns.items())
@@ -190,7 +208,11 @@ def _summary(
         f"  rows       {len(file.rows) + len(file.rejected):,}",
         f"  rejected   {len(file.rejected):,}",
         f"  repeated   {repeated:,} (of one worker on one task; the latest counts)",
-        f"  tasks      {len(labels):,} labelled",
-        f"  workers    {len(workers):,} scored",
+        f"  tasks      {len(results['labels']):,} labelled",
+        f"  workers    {len(results['worker_scores']):,} scored",
     ]
+    if "assignments" in results:
+        assigned = results["assignments"]
+        tasks = int((assigned["rank"] == 1).sum())
+        lines.append(f"  assigned   {tasks:,} tasks, {len(assigned):,} answers to ask for")
     return "\n".join([*lines, *(f"  written    {target}" for target in written)])

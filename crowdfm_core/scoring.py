@@ -13,6 +13,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from crowdfm_core.assignment_rule import AssignmentRule
+from crowdfm_core.assignments import RankedWorkers, answered_by, assign_workers
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.inference import LabelledTasks, make_inference
@@ -87,7 +89,9 @@ class ScoredWorkers:
 
 @dataclass(frozen=True)
 class ScoredBatch(ScoredWorkers, ScoredTasks):
-    """What the model says, per task and per worker."""
+    """What the model says, per task and per worker; assigned: where a rule asks for it."""
+
+    assigned: RankedWorkers | None = None
 
 
 def scored_tasks(labelled: LabelledTasks, graph: AnnotationGraph) -> ScoredTasks:
@@ -119,12 +123,14 @@ class Scorer:
         max_probabilities: int = 50,
         num_threads: int | None = None,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        assignments: AssignmentRule | None = None,
     ) -> None:
         """Fold the weights for `device` ("cpu", "cuda:0", ...).
 
         num_draws: draws of the option vectors whose probabilities are averaged (>= 1);
         max_probabilities: options listed per task (>= 2); num_threads: of the compiled loops;
-        max_bytes: a batch that needs more is refused before it is scored.
+        max_bytes: a batch that needs more is refused before it is scored; assignments: which tasks
+        to assign to workers. Raises ScoringError where the weights cannot say to whom.
         """
         if num_draws < 1 or max_probabilities < 2:
             raise ScoringError(
@@ -134,8 +140,13 @@ class Scorer:
         self.num_threads = num_threads
         self.max_bytes = max_bytes
         self._config = weights.config
+        self._assignments = assignments
         self._inference = make_inference(
-            weights, device=device, num_draws=num_draws, max_probabilities=max_probabilities
+            weights,
+            device=device,
+            num_draws=num_draws,
+            max_probabilities=max_probabilities,
+            with_factors=assignments is not None,
         )
 
     def score(self, batch: AnnotationBatch) -> ScoredBatch:
@@ -173,7 +184,15 @@ class Scorer:
             expected_accuracy=mean_per_worker(labelled.own_probability),
             agreement_with_aggregate=mean_per_worker(np.repeat(agrees, np.diff(side.entry_start))),
             num_annotations=count,
+            assigned=self._assigned(graph, labelled),
         )
+
+    def _assigned(self, graph: AnnotationGraph, labelled: LabelledTasks) -> RankedWorkers | None:
+        if self._assignments is None:
+            return None
+        assert labelled.factors is not None
+        answered = answered_by(graph)
+        return assign_workers(self._assignments, labelled.factors, answered, labelled.probability)
 
     def _check(self, batch: AnnotationBatch, task_options: npt.NDArray[Any]) -> None:
         if len(batch.project_ids) != len(batch.num_options):

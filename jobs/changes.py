@@ -23,7 +23,7 @@ __all__ = ["ALL", "Changes", "EarlierRun"]
 
 # Sections of the configuration that results depend on, and keys within others. Annotations and gold
 # are compared themselves, frozen weights by their hash.
-_SECTIONS = ("methods", "quality", "engines", "scoring")
+_SECTIONS = ("methods", "quality", "assignments", "engines", "scoring")
 _KEYS = (
     *("model.num_draws", "output.max_probabilities"),
     *("gold.pin_posteriors", "gold.held_out"),
@@ -167,6 +167,8 @@ def _differing(
 ) -> list[str]:
     """What the run's results were made with, and this run's are not."""
     then, now = (_result_settings(mapping) for mapping in (_config(run), config.to_mapping()))
+    # A table that is no longer made leaves the others as they are.
+    then |= {"assignments": None} if now["assignments"] is None else {}
     differing = sorted(key for key in now if then[key] != now[key])
     if not set(names) <= (run["output_versions"] or {}).keys():
         differing.append("tables")

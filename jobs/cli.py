@@ -61,10 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def score(arguments: Sequence[str]) -> int:
     """Label one file; see crowdfm_core/score_file.py for formats, columns and rules."""
+    from crowdfm_core.assignment_rule import AssignmentRule
+    from crowdfm_core.errors import ConfigError
+
     parser = argparse.ArgumentParser(
         prog="crowdfm score",
         description="Labels every task of one file and scores its workers. Writes labels and "
-        "worker_scores in the format of the file, and rejected.csv if rows were unusable.",
+        "worker_scores in the format of the file, with --assign also assignments, and rejected.csv "
+        "if rows were unusable.",
     )
     parser.add_argument("file", type=Path, help="annotations: .csv, .tsv, .jsonl or .parquet")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -74,7 +78,29 @@ def score(arguments: Sequence[str]) -> int:
     for role in ("task", "worker", "label", "project", "time"):
         parser.add_argument(f"--{role}", metavar="COLUMN", help="instead of guessing by name")
     parser.add_argument("--weights", default="default", help="a folder with manifest.json")
+    parser.add_argument(
+        "--assign",
+        type=int,
+        metavar="N",
+        help="also list, for every doubtful task, the N workers who should answer it next",
+    )
+    parser.add_argument(
+        "--max-probability",
+        type=float,
+        metavar="P",
+        help=f"of a doubtful task's label (default: {AssignmentRule.max_probability})",
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.assign is None and chosen.max_probability is not None:
+        parser.error("--max-probability is of --assign, which is not there")
+    rule = None
+    if chosen.assign is not None:
+        limit = chosen.max_probability
+        limit = AssignmentRule.max_probability if limit is None else limit
+        try:
+            rule = AssignmentRule(chosen.assign, limit)
+        except ConfigError as error:
+            parser.error(f"--assign, --max-probability: {error}")
 
     from crowdfm_core.score_file import score_file
 
@@ -88,6 +114,7 @@ def score(arguments: Sequence[str]) -> int:
             if getattr(chosen, role) is not None
         },
         weights=chosen.weights,
+        assignments=rule,
     )
     print(summary)
     return 0

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from jobs.steps.methods import WITHOUT_FITS
 from jobs.summary import PROBABLE, RunSummary
 
-__all__ = ["count_components", "count_labels", "count_reasons"]
+__all__ = ["count_assignments", "count_components", "count_labels", "count_reasons"]
 
 
 def count_reasons(summary: RunSummary, rejected: DataFrame) -> None:
@@ -52,3 +52,8 @@ def count_labels(
     if set(methods) - set(WITHOUT_FITS):
         problems = fits.groupBy("method").agg(F.count("problem"))
         summary.problems = dict(problems.collect())
+
+
+def count_assignments(summary: RunSummary, assignments: DataFrame) -> None:
+    """Count the tasks that are assigned to anybody."""
+    summary.assigned_tasks = assignments.where(F.col("rank") == 1).count()

@@ -63,16 +63,19 @@ class Results:
         counts.count_components(self.summary, components)
 
     def write(self, components: DataFrame, results: list[Aggregated]) -> None:
-        """Write components and the labels of all methods."""
+        """Write components, the labels of all methods, and who should answer what next."""
         run_id = self.summary.run_id
         fits = [result.fits for result in results if result.fits is not None]
         fits = fits or [components.sparkSession.createDataFrame([], FIT_SCHEMA)]
-        self.replace(
-            self.changes.projects,
-            components=components,
-            aggregated_labels=stamp(_union([result.labels for result in results]), run_id),
-            method_fits=stamp(_union(fits), run_id),
-        )
+        tables = {
+            "components": components,
+            "aggregated_labels": stamp(_union([result.labels for result in results]), run_id),
+            "method_fits": stamp(_union(fits), run_id),
+        }
+        for result in results:
+            if result.assignments is not None:  # of crowdfm
+                tables["assignments"] = stamp(result.assignments, run_id)
+        self.replace(self.changes.projects, **tables)
         self._count_labels()
 
     def write_quality(self, annotations: DataFrame, votes: DataFrame, gold: DataFrame) -> None:
@@ -130,12 +133,16 @@ class Results:
     def _count_labels(self) -> None:
         labels, fits = self.tables.read("aggregated_labels"), self.tables.read("method_fits")
         counts.count_labels(self.summary, labels, fits, self.config.methods)
+        if self.config.assignments is not None:
+            counts.count_assignments(self.summary, self.tables.read("assignments"))
 
 
 def _result_tables(config: JobConfig) -> list[str]:
     """Tables that a run with this configuration writes before its own row."""
     without = {table.name for table in GOLD_TABLES if config.gold is None}
     without |= {table.name for table in QUALITY_TABLES if not config.quality}
+    if config.assignments is None:
+        without.add("assignments")
     return [name for name in TABLES if name not in (*without, "runs")]
 
 

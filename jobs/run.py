@@ -14,7 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from crowdfm_core.config import JobConfig
-from crowdfm_core.errors import RunError
+from crowdfm_core.errors import ConfigError, RunError
+from crowdfm_core.read_outs import has_pair_head
 from crowdfm_core.weights import FrozenWeights, load_weights
 from jobs.changes import ALL, EarlierRun
 from jobs.checkpoints import checkpoint_folder, checkpoints_in
@@ -62,6 +63,12 @@ def run_nightly(
     """
     run_id = run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
     weights = load_weights(config.model.weights)
+    if config.assignments is not None and not has_pair_head(weights.heads):
+        problem = (
+            "assignments: expected weights that know which workers suit which tasks, such as "
+            f"default, got model.weights {config.model.weights!r}, which have no such head"
+        )
+        raise ConfigError([problem], where="configuration")
     spark = make_session(config.spark)
     run = _Run(spark, config, run_id, dry_run, weights)
     with run.tables.marked_commits():

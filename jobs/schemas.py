@@ -149,6 +149,23 @@ _RESULTS = (
         volatile=("run_id", "updated_at"),
     ),
     Table(
+        "assignments",
+        "Who should answer a doubtful task next: workers of its component, best first",
+        ("project_id", "task_id", "rank"),
+        (
+            PROJECT,
+            TASK,
+            Column("rank", "int", "1 is the most compatible of those who did not answer", True),
+            Column("worker_id", "string", "worker, unique within the project", required=True),
+            share("compatibility", "probability that the worker answers the task rightly"),
+            RUN,
+            UPDATED,
+        ),
+        volatile=("run_id", "updated_at"),
+        checks=within_unit("compatibility"),
+        cluster_by=("project_id", "task_id"),
+    ),
+    Table(
         "runs",
         "One row per run; only tables of a SUCCEEDED run, at the versions it names, are published",
         ("run_id",),

@@ -38,6 +38,7 @@ class RunSummary:
     probable: dict[str, int] = field(default_factory=dict)  # method -> tasks, see PROBABLE
     ties: dict[str, int] = field(default_factory=dict)  # method -> tasks
     problems: dict[str, int] = field(default_factory=dict)  # method -> projects without labels
+    assigned_tasks: int | None = None  # None where no assignments are configured
     phase_seconds: dict[str, float] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)  # table -> its name in SQL
     versions: dict[str, int] = field(default_factory=dict)  # table -> Delta version
@@ -60,6 +61,8 @@ class RunSummary:
         if self.gold_labels is not None:
             counts["gold_labels"] = self.gold_labels
             counts["gold_rows_rejected"] = self.gold_rows_rejected
+        if self.assigned_tasks is not None:
+            counts["assigned_tasks"] = self.assigned_tasks
         return counts
 
     def to_json(self) -> str:
@@ -86,7 +89,7 @@ class RunSummary:
         ]
         lines += _block("input", self._input_lines())
         lines += _block("graph", self._graph_lines())
-        lines += _block("labels", [self._method_line(method) for method in sorted(self.labelled)])
+        lines += _block("labels", self._label_lines())
         lines += _block("seconds", self._phase_lines())
         if self.versions:
             width = max(map(len, self.tables))
@@ -128,6 +131,12 @@ class RunSummary:
             return ""
         since = f"since run {self.kept_run_id}"
         return f"; {self.projects_changed:,} changed, came or went {since}, the others are kept"
+
+    def _label_lines(self) -> list[str]:
+        lines = [self._method_line(method) for method in sorted(self.labelled)]
+        if self.assigned_tasks is not None:
+            lines.append(f"{self.assigned_tasks:>11,}  doubtful tasks assigned to workers")
+        return lines
 
     def _method_line(self, method: str) -> str:
         tasks, probable, ties = self.labelled[method], self.probable[method], self.ties[method]

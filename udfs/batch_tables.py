@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crowdfm_core.assignments import RankedWorkers
 from crowdfm_core.errors import ScoringError
-from crowdfm_core.scoring import AnnotationBatch, ScoredTasks, ScoredWorkers
+from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, ScoredTasks, ScoredWorkers
 from udfs.groups import changes, ranked
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SCORE_SCHEMA",
     "DecodedBatch",
     "TaskNames",
+    "assigned_lists",
     "halves",
     "score_table",
     "task_rows",
@@ -50,22 +52,26 @@ _NUMBERS = (
     "ability",
     "expected_accuracy",
 )
+_ASSIGNED = pa.struct([("worker_id", pa.string()), ("compatibility", pa.float64())])
 _ARROW = pa.schema(
     [
         *(pa.field(name, pa.string()) for name in _TEXT),
         *(pa.field(name, pa.float64()) for name in _NUMBERS),
         pa.field("probabilities", pa.map_(pa.string(), pa.float64())),
         pa.field("num_annotations", pa.int64()),
+        pa.field("assigned", pa.list_(_ASSIGNED)),
     ]
 )
 
-# Grain: one task (worker_id null) or one worker (task_id null) of a project.
+# Grain: one task (worker_id null) or one worker (task_id null) of a project. assigned: workers who
+# should answer the task next, best first, where that was asked for.
 SCORE_SCHEMA = ", ".join(
     [
         *(f"{name} string" for name in _TEXT),
         *(f"{name} double" for name in _NUMBERS),
         "probabilities map<string, double>",
         "num_annotations bigint",
+        "assigned array<struct<worker_id: string, compatibility: double>>",
     ]
 )
 
@@ -183,13 +189,17 @@ class TaskNames:
         return pc.take(self.labels, pa.array(option_rows, pa.int64(), mask=~valid))
 
 
-def task_rows(decoded: DecodedBatch, scored: ScoredTasks) -> pa.Table:
+def task_rows(decoded: DecodedBatch, scored: ScoredBatch) -> pa.Table:
     """One row of SCORE_SCHEMA per task, in the order of their indices."""
     tasks = len(decoded.task_row)
     answers = np.bincount(decoded.batch.task_index, minlength=tasks)
     agrees = decoded.option_index == scored.label_index[decoded.batch.task_index]
     agreement = np.bincount(decoded.batch.task_index, agrees, tasks) / answers
-    return task_table(decoded.task_names(), scored, answers, agreement)
+    assigned = None
+    if scored.assigned is not None:
+        workers = decoded.text("worker_id", decoded.worker_row).combine_chunks()
+        assigned = assigned_lists(scored.assigned, tasks, workers)
+    return task_table(decoded.task_names(), scored, answers, agreement, assigned)
 
 
 def worker_rows(decoded: DecodedBatch, scored: ScoredWorkers) -> pa.Table:
@@ -202,13 +212,26 @@ def worker_rows(decoded: DecodedBatch, scored: ScoredWorkers) -> pa.Table:
     )
 
 
+def assigned_lists(ranked: RankedWorkers, tasks: int, workers: pa.Array) -> pa.Array:
+    """Whom each task is assigned to, as in SCORE_SCHEMA, empty for a task that is not; workers:
+    names of those that are ranked."""
+    names = workers.take(pa.array(ranked.worker_index))
+    values = pa.StructArray.from_arrays(
+        [names, pa.array(ranked.compatibility)], fields=list(_ASSIGNED)
+    )
+    start = np.searchsorted(ranked.task_index, np.arange(tasks + 1))
+    return pa.ListArray.from_arrays(pa.array(start, pa.int32()), values)
+
+
 def task_table(
     names: TaskNames,
     scored: ScoredTasks,
     num_answers: Integers,
     agreement: npt.NDArray[np.float64],
+    assigned: pa.Array | None,
 ) -> pa.Table:
-    """One row of SCORE_SCHEMA per task; agreement [T]: share of answers equal to the label."""
+    """One row of SCORE_SCHEMA per task; agreement [T]: share of answers equal to the label;
+    assigned: from `assigned_lists`, where that was asked for."""
     tasks = len(scored.label_index)
     everywhere = np.ones(tasks, bool)
     has_runner_up = scored.runner_up_index >= 0
@@ -232,6 +255,7 @@ def task_table(
         agreement=agreement,
         difficulty=pa.array(scored.difficulty, from_pandas=True),
         num_annotations=num_answers,
+        **({} if assigned is None else {"assigned": assigned}),
     )
 
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import numba
 from pyspark import TaskContext
 
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.blocks.program import BlockProgram, make_block_program
 from crowdfm_core.errors import WeightsError
 from crowdfm_core.scoring import Scorer
@@ -49,6 +50,7 @@ def scorer_for(
     num_draws: int,
     max_probabilities: int,
     max_bytes: int,
+    assignments: AssignmentRule | None,
 ) -> Scorer:
     """Load a model once per Python worker and device.
 
@@ -62,17 +64,27 @@ def scorer_for(
         # One task has one core unless the scoring profile says otherwise.
         num_threads=_task_cpus(),
         max_bytes=max_bytes,
+        assignments=assignments,
     )
 
 
 @cache
 def block_program_for(
-    weights: str, weights_sha256: str, num_draws: int, max_probabilities: int
+    weights: str,
+    weights_sha256: str,
+    num_draws: int,
+    max_probabilities: int,
+    assignments: AssignmentRule | None,
 ) -> BlockProgram:
     """Load a model for the parts of components once per Python worker; raises as `scorer_for`."""
     numba.set_num_threads(min(_task_cpus(), numba.get_num_threads()))
     loaded = _checked_weights(weights, weights_sha256)
-    return make_block_program(loaded, num_draws=num_draws, max_probabilities=max_probabilities)
+    return make_block_program(
+        loaded,
+        num_draws=num_draws,
+        max_probabilities=max_probabilities,
+        assignments=assignments,
+    )
 
 
 def _checked_weights(weights: str, weights_sha256: str) -> FrozenWeights:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
 from crowdfm_core.blocks.program import BlockProgram, State
 from crowdfm_core.scoring import AnnotationBatch
@@ -19,6 +20,7 @@ from udfs.batch_tables import (
     OUTPUT_ROWS,
     DecodedBatch,
     TaskNames,
+    assigned_lists,
     task_table,
     worker_table,
 )
@@ -80,17 +82,23 @@ class Nodes:
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """The weights that every executor must have, and what is listed of their results."""
+    """The weights that every executor must have, what is listed of their results, and which tasks
+    are assigned to workers."""
 
     weights: str
     weights_sha256: str
     num_draws: int
     max_probabilities: int
+    assignments: AssignmentRule | None = None
 
     def program(self) -> BlockProgram:
         """The model of this Python worker."""
         return block_program_for(
-            self.weights, self.weights_sha256, self.num_draws, self.max_probabilities
+            self.weights,
+            self.weights_sha256,
+            self.num_draws,
+            self.max_probabilities,
+            self.assignments,
         )
 
 
@@ -183,7 +191,13 @@ def finish_blocks(model: FrozenModel) -> Callable[[Sent], Streams]:
         if mail.block is None:
             return None
         scored = model.program().finish_block(mail.state, mail.inbox)
-        return task_table(mail.block.names, scored.tasks, scored.num_answers, scored.agreement)
+        assigned = None
+        if scored.assigned is not None:
+            workers = pa.array(scored.worker_ids, pa.string())
+            assigned = assigned_lists(scored.assigned, len(scored.num_answers), workers)
+        return task_table(
+            mail.block.names, scored.tasks, scored.num_answers, scored.agreement, assigned
+        )
 
     return finish
 

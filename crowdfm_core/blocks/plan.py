@@ -16,11 +16,17 @@ _ROWS = 500_000  # of a shard of the unrolled model
 _WORKERS = 50_000  # of a shard of the paper's, which has no rows
 _RECEIVED = 8  # times as many sums may reach a shard from all blocks together
 _SMALLEST = 10  # parts of that, below which a shard takes no less time
+_WORKER_BYTES = 700  # id and factors of pairs, as they arrive and put together
 _SPARE = 0.5  # of the budget: blocks are not all alike, and messages are beside them
 
 
 def plan_cut(
-    config: ModelConfig, sizes: ComponentSizes, *, max_annotations: int, max_bytes: int
+    config: ModelConfig,
+    sizes: ComponentSizes,
+    *,
+    max_annotations: int,
+    max_bytes: int,
+    assigns: bool = False,
 ) -> Cut | None:
     """Return the cut of a component, or None where it is scored in one piece.
 
@@ -28,7 +34,8 @@ def plan_cut(
     at once. A block then has about max_annotations of them, or fewer where these need more memory;
     a shard has at most about half a million rows of workers, or fifty thousand workers, and gets
     eight times as many sums from all blocks. There are as many shards as blocks, with which they
-    take turns on the same cores, where that leaves a tenth of that in each.
+    take turns on the same cores, where that leaves a tenth of that in each. assigns: whether tasks
+    are assigned, for which a block has to know all workers.
 
     Raises MemoryBudgetError where the smallest blocks need more than max_bytes.
     """
@@ -36,10 +43,11 @@ def plan_cut(
     if sizes.annotations <= max_annotations and needed <= max_bytes:
         return None
     blocks = max(2, -(-sizes.annotations // max_annotations))
-    while blocks < _MOST and _bytes_of_block(config, sizes, blocks) > _SPARE * max_bytes:
+    known = _WORKER_BYTES * sizes.workers if assigns else 0  # however small the block
+    while blocks < _MOST and _bytes_of_block(config, sizes, blocks) + known > _SPARE * max_bytes:
         blocks += -(-blocks // 4)
     blocks = min(blocks, _MOST)
-    smallest = _bytes_of_block(config, sizes, blocks)
+    smallest = _bytes_of_block(config, sizes, blocks) + known
     if smallest > max_bytes:
         allowed = max_bytes / 2**30
         raise MemoryBudgetError(

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.blocks.attention_program import AttentionProgram, attention_supersteps
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
 from crowdfm_core.blocks.results import ScoredBlock
 from crowdfm_core.blocks.unrolled_program import UnrolledProgram, unrolled_supersteps
+from crowdfm_core.compatibility import expect_pair_head
 from crowdfm_core.models import ModelConfig
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.scoring import AnnotationBatch, ScoredWorkers
@@ -54,10 +56,11 @@ class BlockProgram(Protocol):
         """Return the ids of a shard's workers, sorted, and their scores."""
 
 
-def supersteps(config: ModelConfig) -> list[Superstep]:
-    """What an architecture does between the start and the finish."""
+def supersteps(config: ModelConfig, *, assigns: bool = False) -> list[Superstep]:
+    """What an architecture does between the start and the finish; assigns: where tasks are
+    assigned, which only the unrolled model can."""
     if isinstance(config, UnrolledConfig):
-        return unrolled_supersteps(config.layers)
+        return unrolled_supersteps(config.layers, assigns=assigns)
     return attention_supersteps(config.layers)
 
 
@@ -77,9 +80,17 @@ def what_is_read(steps: Sequence[Superstep]) -> tuple[list[range], dict[bool, ra
 
 
 def make_block_program(
-    weights: FrozenWeights, *, num_draws: int, max_probabilities: int
+    weights: FrozenWeights,
+    *,
+    num_draws: int,
+    max_probabilities: int,
+    assignments: AssignmentRule | None = None,
 ) -> BlockProgram:
-    """Return the program of the weights' architecture; the numbers are as in `Scorer`."""
+    """Return the program of the weights' architecture; arguments and errors are as in `Scorer`."""
+    if assignments is not None:
+        expect_pair_head(weights.heads)
     if isinstance(weights.config, UnrolledConfig):
-        return UnrolledProgram(weights, max_probabilities=max_probabilities)
+        return UnrolledProgram(
+            weights, max_probabilities=max_probabilities, assignments=assignments
+        )
     return AttentionProgram(weights, num_draws=num_draws, max_probabilities=max_probabilities)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from crowdfm_core.assignments import RankedWorkers
 from crowdfm_core.blocks.messages import Message, Part, bodies
 from crowdfm_core.graph import AnnotationGraph, IntArray
 from crowdfm_core.inference import LabelledTasks
@@ -27,11 +28,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ScoredBlock:
-    """Labels of a block's tasks, how many answers each has [T], and the share equal to it [T]."""
+    """Labels of a block's tasks, how many answers each has [T], and the share equal to it [T].
+
+    assigned: where a rule asks for it, to workers of the whole component, of which worker_ids are
+    the names.
+    """
 
     tasks: ScoredTasks
     num_answers: npt.NDArray[np.int64]
     agreement: npt.NDArray[np.float64]
+    assigned: RankedWorkers | None = None
+    worker_ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crowdfm_core.assignment_rule import AssignmentRule
+from crowdfm_core.assignments import assign_workers
 from crowdfm_core.blocks.block_graph import block_graph
 from crowdfm_core.blocks.messages import Cut, Keyed, Message, Part, bodies, sum_of, total_at
-from crowdfm_core.blocks.results import answer_messages
+from crowdfm_core.blocks.results import ScoredBlock, answer_messages, score_block
 from crowdfm_core.blocks.unrolled_messages import (
     GroupSums,
     Roster,
@@ -27,9 +29,11 @@ from crowdfm_core.blocks.unrolled_messages import (
     TaskSpread,
     rows_of_pairs,
 )
+from crowdfm_core.blocks.unrolled_workers import all_workers
 from crowdfm_core.blocks.workers import by_shard, shards_of
 from crowdfm_core.calibration import calibrate, sureness_sums
 from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.compatibility import belief_in_classes, log_odds_of_crowd, task_factors
 from crowdfm_core.graph import AnnotationGraph, IntArray
 from crowdfm_core.inference import LabelledTasks, label_posterior
 from crowdfm_core.models.embeddings import (
@@ -57,7 +61,8 @@ class BlockState:
     rows_of_shard, workers_of_shard: what it shares with each shard, in the order of its roster.
     A state travels between layers: its graph has only what these walk, and tasks have no logits,
     which nobody reads. Of the read-outs, once known: facts, crowd, groups (`LastSums.groups` of the
-    whole component), and labels without the difficulty.
+    whole component), labels without the difficulty, and for assignments crowd_odds [1], the log
+    odds of the whole component's expected accuracy.
     """
 
     part: Part
@@ -69,6 +74,7 @@ class BlockState:
     facts: TaskFacts | None = None
     crowd: Floats | None = None
     groups: Floats | None = None
+    crowd_odds: npt.NDArray[np.float64] | None = None
     labelled: LabelledTasks | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -142,8 +148,12 @@ def tell_facts(
     inbox: Sequence[Message],
     *,
     max_probabilities: int,
+    with_factors: bool,
 ) -> tuple[BlockState, list[Message]]:
-    """Label the tasks; send what that says of the workers, and how the tasks spread."""
+    """Label the tasks; send what that says of the workers, and how the tasks spread.
+
+    with_factors: also keep what factors of pairs need.
+    """
     sizes = BatchSizes(state.layout, model.ops)
     told = bodies(inbox, RowFeatures)
     crowd = next(iter(told.values())).crowd  # the same from every shard
@@ -160,16 +170,26 @@ def tell_facts(
     )
     groups = _all_groups(state, inbox)
     state = replace(state, facts=facts, crowd=crowd, groups=groups, labelled=labelled)
+    if with_factors:
+        by_option = [body.groups.values for body in bodies(inbox, GroupSums).values()]
+        right, answers = np.concatenate(by_option).sum(axis=0, dtype=np.float64)
+        state = replace(state, crowd_odds=log_odds_of_crowd(right[None], answers[None]))
     graph = state.layout.graph
-    answers = answer_messages(state.part, graph, labelled, state.workers_of_shard)
+    told_of = answer_messages(state.part, graph, labelled, state.workers_of_shard)
     spread = TaskSpread(task_spread(model.ops, sizes, facts))
-    return state, [*answers, *_to_blocks(state, spread)]
+    return state, [*told_of, *_to_blocks(state, spread)]
 
 
 def finish_block(
-    model: UnrolledModel, heads: Tensors, state: BlockState, inbox: Sequence[Message]
-) -> LabelledTasks:
-    """Return the labels of the block's tasks with their difficulty."""
+    model: UnrolledModel,
+    heads: Tensors,
+    state: BlockState,
+    inbox: Sequence[Message],
+    *,
+    rule: AssignmentRule | None,
+) -> ScoredBlock:
+    """Return the scores of the block's tasks; with a rule, of which the shards must have told all
+    workers, also to whom they are assigned."""
     assert state.facts is not None
     assert state.labelled is not None
     sizes = BatchSizes(state.layout, model.ops)
@@ -184,7 +204,25 @@ def finish_block(
         crowd=state.crowd,
         spread=model.ops.array(spread),
     )
-    return replace(state.labelled, difficulty=read_out(heads, "difficulty", embedded))
+    labelled = replace(state.labelled, difficulty=read_out(heads, "difficulty", embedded))
+    scored = score_block(labelled, state.layout.graph)
+    if rule is None:
+        return scored
+    assert state.crowd_odds is not None
+    posterior = np.exp(state.tasks.log_posterior[:, 0].astype(np.float64))
+    belief = belief_in_classes(state.layout, posterior)
+    odds = np.repeat(state.crowd_odds, len(belief))
+    workers = all_workers(state.layout.graph, state.workers_of_shard, inbox)
+    return replace(
+        scored,
+        worker_ids=workers.ids,
+        assigned=assign_workers(
+            rule,
+            workers.pair_factors(task_factors(heads, embedded, belief, odds)),
+            workers.answered,
+            labelled.probability,
+        ),
+    )
 
 
 def _arrived(graph: AnnotationGraph, rest: dict[str, Any]) -> BlockState:

@@ -16,6 +16,7 @@ from crowdfm_core.blocks.messages import Keyed
 from crowdfm_core.graph import IntArray
 
 __all__ = [
+    "ClassSums",
     "GroupSums",
     "PooledStates",
     "Roster",
@@ -24,6 +25,7 @@ __all__ = [
     "RowSums",
     "SurenessSums",
     "TaskSpread",
+    "WorkerFactors",
     "WorkerSpread",
     "rows_of_pairs",
 ]
@@ -100,6 +102,24 @@ class WorkerSpread:
     """From a shard to every shard: `worker_spread` of its workers."""
 
     sums: Floats
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """From a shard to every shard: `ClassCounts` of its workers together, [1, K]."""
+
+    right: npt.NDArray[np.float64]
+    total: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WorkerFactors:
+    """From a shard to a block: all of its workers by id, sorted, with their factors [W, F], and
+    where among them the shared ones are, in the order of the block's roster."""
+
+    worker_ids: list[str]
+    factors: npt.NDArray[np.float32]
+    shared: IntArray
 
 
 def rows_of_pairs(row_start: IntArray, pairs: IntArray) -> IntArray:

@@ -17,16 +17,24 @@ import numpy.typing as npt
 from crowdfm_core.blocks.messages import Cut, Keyed, Message, Part, bodies, sum_of, total_at
 from crowdfm_core.blocks.results import score_workers, sum_answers
 from crowdfm_core.blocks.unrolled_messages import (
+    ClassSums,
     PooledStates,
     Roster,
     RowFeatures,
     RowMessages,
     RowSums,
+    WorkerFactors,
     WorkerSpread,
     rows_of_pairs,
 )
 from crowdfm_core.blocks.workers import number_workers
 from crowdfm_core.candidates import CandidateGraph
+from crowdfm_core.compatibility import (
+    ClassCounts,
+    count_classes,
+    recall_of_classes,
+    worker_factors,
+)
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.graph import AnnotationGraph, IntArray, Side
 from crowdfm_core.models.embeddings import (
@@ -42,7 +50,15 @@ from crowdfm_core.models.unrolled_states import Pooled
 from crowdfm_core.read_outs import Tensors, read_out
 from crowdfm_core.scoring import ScoredWorkers
 
-__all__ = ["ShardState", "finish_shard", "start_shard", "tell_features", "update_shard"]
+__all__ = [
+    "ScoredShard",
+    "ShardState",
+    "finish_shard",
+    "start_shard",
+    "tell_features",
+    "tell_workers",
+    "update_shard",
+]
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -67,6 +83,14 @@ class ShardState:
     sums: Floats | None
     counts: Floats | None
     facts: WorkerFacts | None = None
+
+
+@dataclass(frozen=True)
+class ScoredShard:
+    """What is left of a shard that has told the blocks of its workers; worker_ids [W]: sorted."""
+
+    worker_ids: list[str]
+    scored: ScoredWorkers
 
 
 def start_shard(
@@ -124,9 +148,12 @@ def update_shard(
 
 
 def tell_features(
-    model: UnrolledModel, state: ShardState, inbox: Sequence[Message]
+    model: UnrolledModel, state: ShardState, inbox: Sequence[Message], *, with_factors: bool
 ) -> tuple[ShardState, list[Message]]:
-    """Send the blocks how good their workers are, and the shards how the workers spread."""
+    """Send the blocks how good their workers are, and the shards how the workers spread.
+
+    with_factors: the shards also what factors of pairs need.
+    """
     sums, counts = _merged(state.layout, state.rows_of_block, inbox)
     sizes = BatchSizes(state.layout, model.ops)
     statistics = model.statistics(model.config.layers - 1, sizes, sums[:, :1], counts)
@@ -138,19 +165,55 @@ def tell_features(
         for block, own in state.rows_of_block.items()
     ]
     spread = WorkerSpread(worker_spread(model.ops, sizes, facts))
-    return state, [*told, *_to_shards(state, spread)]
+    sent = [*told, *_to_shards(state, spread)]
+    if with_factors:
+        component = state.layout.component_of_worker
+        of_shard = _count_classes(state).by(component, len(state.layout.components))
+        sent += _to_shards(state, ClassSums(of_shard.right, of_shard.total))
+    return state, sent
+
+
+def tell_workers(
+    model: UnrolledModel, heads: Tensors, state: ShardState, inbox: Sequence[Message]
+) -> tuple[ScoredShard, list[Message]]:
+    """Score the workers, and send every block all of them with their factors of pairs."""
+    embedded = _embed(model, state, inbox)
+    parts = bodies(inbox, ClassSums).values()
+    crowd = ClassCounts(*(sum_of([getattr(p, n) for p in parts]) for n in ("right", "total")))
+    recall = recall_of_classes(state.layout, _count_classes(state), crowd)
+    factors = worker_factors(heads, embedded, recall).astype(np.float32)
+    scored = _score(heads, state, embedded, inbox)
+    return ScoredShard(state.worker_ids, scored), [
+        Message(Part(False, block), state.part, WorkerFactors(state.worker_ids, factors, shared))
+        for block, shared in state.workers_of_block.items()
+    ]
 
 
 def finish_shard(
-    model: UnrolledModel, heads: Tensors, state: ShardState, inbox: Sequence[Message]
+    model: UnrolledModel,
+    heads: Tensors,
+    state: ShardState | ScoredShard,
+    inbox: Sequence[Message],
 ) -> ScoredWorkers:
     """Return the scores of the shard's workers, in the order of their ids."""
+    if isinstance(state, ScoredShard):
+        return state.scored
+    return _score(heads, state, _embed(model, state, inbox), inbox)
+
+
+def _count_classes(state: ShardState) -> ClassCounts:
+    assert state.sums is not None
+    return count_classes(state.layout, state.sums[:, 0].astype(np.float64))
+
+
+def _embed(model: UnrolledModel, state: ShardState, inbox: Sequence[Message]) -> Floats:
+    """Embeddings of the workers, [W, .]."""
     assert state.facts is not None
     assert state.sums is not None
     assert state.counts is not None
     sizes = BatchSizes(state.layout, model.ops)
     spread = sum_of([body.sums for body in bodies(inbox, WorkerSpread).values()])
-    embedded = embed_workers(
+    embedded: Floats = embed_workers(
         model.ops,
         sizes,
         state.facts,
@@ -159,6 +222,12 @@ def finish_shard(
         pooled=state.counts,
         spread=model.ops.array(spread),
     )
+    return embedded
+
+
+def _score(
+    heads: Tensors, state: ShardState, embedded: Floats, inbox: Sequence[Message]
+) -> ScoredWorkers:
     answers = sum_answers(inbox, state.workers_of_block, len(state.worker_ids))
     count = state.layout.graph.workers.degree.astype(np.int64)
     return score_workers(read_out(heads, "ability", embedded), answers, count)

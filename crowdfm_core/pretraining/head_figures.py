@@ -23,6 +23,7 @@ __all__ = [
     "by_mechanism",
     "calibration_error",
     "figures_of",
+    "order_within",
     "pair_figures",
     "ranks",
     "spearman",
@@ -174,6 +175,19 @@ def area_under_curve(score: npt.NDArray[Any], is_right: npt.NDArray[Any]) -> flo
         return float("nan")
     above = ranks(score)[right].sum() - num_right * (num_right + 1) / 2
     return float(above / (num_right * num_wrong))
+
+
+def order_within(group: npt.NDArray[Any], score: npt.NDArray[Any], is_right: Mask) -> float:
+    """Of all pairs of a right and a wrong row of one group, the share of which the right row has
+    the higher score, ties counting half; NaN without such a pair. All [N]."""
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order])) + 1
+    above, pairs = 0.0, 0
+    for rows in np.split(order, starts):
+        right, wrong = score[rows][is_right[rows]], score[rows][~is_right[rows]]
+        above += float((np.sign(right[:, None] - wrong) + 1).sum() / 2)
+        pairs += len(right) * len(wrong)
+    return above / pairs if pairs else float("nan")
 
 
 def calibration_error(probability: FloatArray, is_right: Mask, *, bins: int = 10) -> float:

@@ -102,12 +102,15 @@ def real_compatibility_table(rows: list[CompatibilityRow]) -> str:
     lines = [
         "## Compatibility on real sets\n\nArea under the curve of right against wrong, over a "
         "fifth of the annotations that the encoder has not seen; beside it, of the worker's "
-        "agreement with the majority alone and of the majority's share alone.\n\n"
+        "agreement with the majority alone and of the majority's share alone. Order: of two of "
+        "these answers to one task, one right and one wrong, how often the right one's worker is "
+        "ranked higher, and how often by agreement with the majority.\n\n"
         "| set | pairs | share right | compatibility | agreement with majority | share of majority "
-        "| calibration error |\n|---|" + "---:|" * 6 + "\n"
+        "| order | order by agreement | calibration error |\n|---|" + "---:|" * 8 + "\n"
     ]
     for row in [*rows, mean_compatibility(rows)]:
-        cells = [row.share_right, row.auc, row.worker_auc, row.task_auc, row.calibration_error]
+        cells = [row.share_right, row.auc, row.worker_auc, row.task_auc]
+        cells += [row.order, row.worker_order, row.calibration_error]
         lines.append(f"| {row.dataset} | {row.pairs} | {' | '.join(map(_cell, cells))} |\n")
     return "".join(lines)
 

@@ -15,7 +15,7 @@ from crowdfm_core.evaluation.datasets import LabelledDataset
 from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.methods.answers import Answers
 from crowdfm_core.methods.majority_vote import majority_vote
-from crowdfm_core.pretraining.head_figures import area_under_curve, calibration_error
+from crowdfm_core.pretraining.head_figures import area_under_curve, calibration_error, order_within
 from crowdfm_core.pretraining.head_samples import hidden_annotations
 from crowdfm_core.weights import FrozenWeights
 
@@ -27,7 +27,9 @@ class CompatibilityRow:
     """One set: areas under the curve over unseen annotations of gold tasks, all as they come.
 
     worker_auc: of the worker's agreement with the majority alone; task_auc: of the share of the
-    majority in the task's answers alone. calibration_error: see `head_figures`.
+    majority in the task's answers alone. order: of two workers of one task, one right and one
+    wrong, how often the right one scores higher, as assignments rank them; worker_order: by the
+    worker's agreement with the majority alone. calibration_error, order: see `head_figures`.
     """
 
     dataset: str
@@ -36,6 +38,8 @@ class CompatibilityRow:
     auc: float
     worker_auc: float
     task_auc: float
+    order: float
+    worker_order: float
     calibration_error: float
 
 
@@ -87,5 +91,7 @@ def _measure(
         auc=area_under_curve(score, is_right),
         worker_auc=area_under_curve(votes.worker_score[worker], is_right),
         task_auc=area_under_curve(votes.probabilities.max(axis=1)[task], is_right),
+        order=order_within(task, score, is_right),
+        worker_order=order_within(task, votes.worker_score[worker], is_right),
         calibration_error=calibration_error(score, is_right) if len(task) else np.nan,
     )

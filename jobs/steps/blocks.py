@@ -53,13 +53,18 @@ class BlockPlan:
 
 
 def plan_blocks(
-    components: DataFrame, options: DataFrame, model: ModelConfig, scoring: ScoringConfig
+    components: DataFrame,
+    options: DataFrame,
+    model: ModelConfig,
+    scoring: ScoringConfig,
+    *,
+    assigns: bool = False,
 ) -> BlockPlan | None:
     """Return how to cut the components that need it, or None where none does.
 
-    components: their sizes; options: from index_options. Only components that might need it come
-    to the driver. Raises MemoryBudgetError, naming the component, where blocks cannot be small
-    enough.
+    components: their sizes; options: from index_options; assigns: whether tasks are assigned. Only
+    components that might need it come to the driver. Raises MemoryBudgetError, naming the
+    component, where blocks cannot be small enough.
     """
     if scoring.max_annotations_per_block is None:
         return None
@@ -77,7 +82,11 @@ def plan_blocks(
         )
         try:
             cut = plan_cut(
-                model, sizes, max_annotations=scoring.max_annotations_per_block, max_bytes=max_bytes
+                model,
+                sizes,
+                max_annotations=scoring.max_annotations_per_block,
+                max_bytes=max_bytes,
+                assigns=assigns,
             )
         except MemoryBudgetError as error:
             raise MemoryBudgetError(

@@ -14,7 +14,7 @@ from crowdfm_core.config import JobConfig
 from crowdfm_core.weights import load_weights
 from jobs.steps.batches import assign_batches
 from jobs.steps.blocks import plan_blocks, score_in_blocks
-from jobs.steps.outputs import labels_from_scores, workers_from_scores
+from jobs.steps.outputs import assignments_from_scores, labels_from_scores, workers_from_scores
 from jobs.steps.progress import Say
 from jobs.steps.scoring import score_annotations
 from udfs.score_blocks import FrozenModel
@@ -24,21 +24,25 @@ __all__ = ["Aggregated", "aggregate_with_crowdfm"]
 
 @dataclass(frozen=True)
 class Aggregated:
-    """Results of one method in the columns of aggregated_labels, worker_scores and method_fits.
+    """Results of one method in the columns of aggregated_labels, worker_scores, method_fits and
+    assignments.
 
-    persisted: what to unpersist when all have been written. fits: None where nothing is fitted.
+    persisted: what to unpersist when all have been written. fits: None where nothing is fitted;
+    assignments: None where no tasks are assigned.
     """
 
     labels: DataFrame
     workers: DataFrame
     persisted: tuple[DataFrame, ...]
     fits: DataFrame | None = None
+    assignments: DataFrame | None = None
 
 
 def aggregate_with_crowdfm(
     annotations: DataFrame,
     components: DataFrame,
     options: DataFrame,
+    gold: DataFrame,
     config: JobConfig,
     weights_sha256: str,
     profile: ResourceProfile | None,
@@ -47,15 +51,17 @@ def aggregate_with_crowdfm(
 ) -> Aggregated:
     """Score all annotations (with component_id) in batches of the components.
 
-    components: their sizes; options: from index_options, best persisted, as they are counted first.
+    components: their sizes; options: from index_options, best persisted, as they are counted first;
+    gold: from gold_labels, whose tasks are not assigned.
     Components that are too large for one process are cut into blocks; say: takes a line for each of
-    their supersteps. The scores are kept on the executors' disks, so that both tables come from one
+    their supersteps. The scores are kept on the executors' disks, so that all tables come from one
     pass.
     """
     scoring = config.scoring
     max_bytes = int(scoring.max_model_gib * 2**30)
     model = load_weights(config.model.weights).config
-    plan = plan_blocks(components, options, model, scoring)
+    assigns = config.assignments is not None
+    plan = plan_blocks(components, options, model, scoring, assigns=assigns)
     whole = annotations
     if plan is not None:
         keys = ["project_id", "component_id"]
@@ -76,6 +82,7 @@ def aggregate_with_crowdfm(
         max_bytes=max_bytes,
         max_probabilities=config.output.max_probabilities,
         profile=profile,
+        assignments=config.assignments,
     )
     if plan is not None:
         frozen = FrozenModel(
@@ -83,6 +90,7 @@ def aggregate_with_crowdfm(
             weights_sha256,
             config.model.num_draws,
             config.output.max_probabilities,
+            config.assignments,
         )
         scores = scores.unionByName(
             score_in_blocks(
@@ -90,10 +98,15 @@ def aggregate_with_crowdfm(
                 options,
                 plan,
                 frozen,
-                steps=supersteps(model),
+                steps=supersteps(model, assigns=assigns),
                 max_bytes=max_bytes,
                 say=say,
             )
         )
     scores = scores.persist(StorageLevel.DISK_ONLY)
-    return Aggregated(labels_from_scores(scores), workers_from_scores(scores), (scores, batches))
+    return Aggregated(
+        labels_from_scores(scores),
+        workers_from_scores(scores),
+        (scores, batches),
+        assignments=assignments_from_scores(scores, gold) if assigns else None,
+    )

@@ -94,6 +94,7 @@ class Methods:
             self.annotations,
             self.components,
             self._options,
+            self.gold,
             self.config,
             self.weights_sha256,
             self.profile,

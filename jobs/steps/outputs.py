@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 __all__ = [
     "FIT_SCHEMA",
     "TIE_TOLERANCE",
+    "assignments_from_scores",
     "fits_from_scores",
     "labels_from_scores",
     "stamp",
@@ -67,6 +68,23 @@ def workers_from_scores(scores: DataFrame, method: str = "crowdfm") -> DataFrame
         F.col("num_annotations").alias("num_tasks"),
         F.lit(None).cast("double").alias("spam_score"),
         "component_id",
+    )
+
+
+def assignments_from_scores(scores: DataFrame, gold: DataFrame) -> DataFrame:
+    """Return assignments without the run's own columns; grain: project_id, task_id, rank.
+
+    gold: project_id, task_id, of tasks whose truth is known: nobody need be asked.
+    """
+    ranked = scores.select(
+        "project_id", "task_id", F.posexplode("assigned").alias("place", "worker")
+    )
+    return ranked.join(gold, ["project_id", "task_id"], "left_anti").select(
+        "project_id",
+        "task_id",
+        (F.col("place") + 1).alias("rank"),
+        "worker.worker_id",
+        "worker.compatibility",
     )
 
 

@@ -6,6 +6,7 @@ from pyspark.resource import ResourceProfile
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.config import ModelConfig
 from jobs.steps.joins import small
 from udfs.batch_tables import INPUT_COLUMNS, SCORE_SCHEMA
@@ -25,6 +26,7 @@ def score_annotations(
     max_bytes: int,
     max_probabilities: int,
     profile: ResourceProfile | None,
+    assignments: AssignmentRule | None = None,
 ) -> DataFrame:
     """Return scores of tasks and workers as in udfs.batch_tables.SCORE_SCHEMA.
 
@@ -40,6 +42,7 @@ def score_annotations(
             max_bytes=max_bytes,
             num_draws=model.num_draws,
             max_probabilities=max_probabilities,
+            assignments=assignments,
         ),
         SCORE_SCHEMA,
         profile=profile,

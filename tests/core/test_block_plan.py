@@ -43,6 +43,20 @@ def test_memory_decides_where_annotations_do_not() -> None:
     assert cut.shards == 20  # of ten million rows
 
 
+def test_blocks_are_smaller_where_they_have_to_know_all_workers() -> None:
+    many = ComponentSizes(30_000_000, 6_000_000, 1_000_000, 4)
+    plain, assigning = (
+        plan_cut(CONFIG, many, max_annotations=4_000_000, max_bytes=4 * GIB, assigns=assigns)
+        for assigns in (False, True)
+    )
+    assert plain is not None
+    assert assigning is not None
+    assert assigning.blocks > plain.blocks
+    with pytest.raises(MemoryBudgetError, match="max_model_gib"):
+        plan_cut(CONFIG, many, max_annotations=4_000_000, max_bytes=GIB // 2, assigns=True)
+    assert plan_cut(CONFIG, many, max_annotations=4_000_000, max_bytes=GIB // 2) is not None
+
+
 def test_blocks_that_cannot_be_small_enough_are_refused() -> None:
     senti = ComponentSizes(569_375, 98_980, 1_960, 5)
     with pytest.raises(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crowdfm_core.assignment_rule import AssignmentRule
+from crowdfm_core.assignments import RankedWorkers
 from crowdfm_core.blocks.messages import Cut, Message, Part
 from crowdfm_core.blocks.program import State, make_block_program, supersteps, what_is_read
 from crowdfm_core.blocks.results import ScoredBlock
 from crowdfm_core.candidates import ComponentSizes
+from crowdfm_core.errors import ScoringError
 from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.read_outs import CALIBRATION_HEAD, PREFIX
@@ -79,10 +83,11 @@ def run_in_parts(
     shards: int,
     seed: int = 0,
     order: int = 0,
+    rule: AssignmentRule | None = None,
 ) -> InParts:
     """Run all supersteps in this process; what is sent is pickled, as between processes.
 
-    seed: of the cut; order: seed of the order in which messages arrive.
+    seed: of the cut; order: seed of the order in which messages arrive; rule: of assignments.
     """
     arrival = np.random.default_rng(order)
     num_tasks = len(batch.task_project)
@@ -90,7 +95,7 @@ def run_in_parts(
         len(batch.task_index), num_tasks, batch.num_workers, int(batch.num_options[0])
     )
     cut = Cut(blocks, shards, sizes)
-    program = make_block_program(weights, num_draws=2, max_probabilities=3)
+    program = make_block_program(weights, num_draws=2, max_probabilities=3, assignments=rule)
     of_task = np.random.default_rng(seed).integers(0, blocks, num_tasks)
     tasks = {b: np.flatnonzero(of_task == b) for b in range(blocks) if (of_task == b).any()}
     states: dict[Part, State] = {}
@@ -104,7 +109,7 @@ def run_in_parts(
     for b, here in tasks.items():
         part = Part(is_shard=False, number=b)
         take(part, *program.start(part, cut, *block_of(batch, here), max_bytes=2**30))
-    for step in supersteps(weights.config):
+    for step in supersteps(weights.config, assigns=rule is not None):
         number = shards if step.of_shards else blocks
         acting = [Part(step.of_shards, index) for index in range(number)]
         read = {part: inbox.pop(part, []) for part in acting}
@@ -197,9 +202,13 @@ def test_any_cut_equals_the_whole(
     """Also where blocks have one task or none, and shards no worker."""
     weights = WEIGHTS[name]
     batch = component(seed, tasks=tasks, workers=workers, options=options, answers=answers)
-    whole = Scorer(weights, num_draws=2, max_probabilities=3).score(batch)
-    parts = run_in_parts(weights, batch, blocks=blocks, shards=shards, seed=seed)
+    rule = AssignmentRule(3, max_probability=0.9) if name == "default" else None
+    scorer = Scorer(weights, num_draws=2, max_probabilities=3, assignments=rule)
+    whole = scorer.score(batch)
+    parts = run_in_parts(weights, batch, blocks=blocks, shards=shards, seed=seed, rule=rule)
     expect_equal(whole, parts, batch)
+    if rule is not None:
+        expect_same_assignments(whole, parts, rule)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -230,13 +239,77 @@ def test_blocks_calibrate_by_the_whole_component() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [UnrolledConfig(layers=1), UnrolledConfig(layers=3), AttentionConfig(layers=1)]
+    ("options", "blocks", "shards"), [(2, 1, 1), (5, 3, 2), (5, 4, 7), (40, 3, 2)]
+)
+def test_blocks_assign_their_tasks_as_the_whole_does(
+    options: int, blocks: int, shards: int
+) -> None:
+    """To workers of all shards, also those who answered nothing in the block."""
+    weights, rule = WEIGHTS["default"], AssignmentRule(workers_per_task=4, max_probability=0.9)
+    batch = component(7, tasks=300, workers=40, options=options, answers=5)
+    scorer = Scorer(weights, num_draws=2, max_probabilities=3, assignments=rule)
+    whole = scorer.score(batch)
+    parts = run_in_parts(weights, batch, blocks=blocks, shards=shards, rule=rule)
+    expect_equal(whole, parts, batch)
+    expect_same_assignments(whole, parts, rule)
+    assert whole.assigned is not None
+    assert 10 < len(set(whole.assigned.task_index)) < 300
+
+
+def expect_same_assignments(whole: ScoredBatch, parts: InParts, rule: AssignmentRule) -> None:
+    assert whole.assigned is not None
+    expected = assigned_workers(whole.assigned, [name(w) for w in range(len(whole.ability))])
+    found: dict[int, list[tuple[str, float]]] = {}
+    for b, scored in parts.blocks.items():
+        assert scored.assigned is not None
+        own = assigned_workers(scored.assigned, scored.worker_ids)
+        found |= {int(parts.tasks[b][task]): workers for task, workers in own.items()}
+    near = set(np.flatnonzero(np.abs(whole.probability - rule.max_probability) < 1e-4))
+    assert set(expected) - near == set(found) - near
+    for task in expected.keys() & found.keys():
+        ours, theirs = found[task], expected[task]
+        assert len(ours) == len(theirs)
+        value, other = (np.array([value for _, value in ranked]) for ranked in (ours, theirs))
+        np.testing.assert_allclose(value, other, atol=2e-4)
+        # Workers who suit the task all but equally may change places, or take the last one.
+        if np.abs(np.diff(other)).min(initial=1.0) > 1e-3:
+            assert [w for w, _ in ours][:-1] == [w for w, _ in theirs][:-1]
+
+
+def assigned_workers(
+    ranked: RankedWorkers, names: Sequence[str]
+) -> dict[int, list[tuple[str, float]]]:
+    """By task, best first, with their compatibility."""
+    found: dict[int, list[tuple[str, float]]] = {}
+    columns = ranked.task_index, ranked.rank, ranked.worker_index, ranked.compatibility
+    for task, rank, worker, value in zip(*columns, strict=True):
+        workers = found.setdefault(int(task), [])
+        workers.append((names[worker], float(value)))
+        assert rank == len(workers)
+    return found
+
+
+def test_blocks_of_weights_that_cannot_assign_are_refused() -> None:
+    with pytest.raises(ScoringError, match="no compatibility head"):
+        make_block_program(
+            WEIGHTS["attention"], num_draws=1, max_probabilities=3, assignments=AssignmentRule()
+        )
+
+
+@pytest.mark.parametrize(
+    ("config", "assigns"),
+    [
+        (UnrolledConfig(layers=1), False),
+        (UnrolledConfig(layers=3), False),
+        (UnrolledConfig(layers=3), True),
+        (AttentionConfig(layers=1), False),
+    ],
 )
 def test_every_superstep_is_read_once_by_blocks_and_once_by_shards(
-    config: UnrolledConfig | AttentionConfig,
+    config: UnrolledConfig | AttentionConfig, assigns: bool
 ) -> None:
     """In order, and by those who take part before they do so again: their state is among it."""
-    steps = supersteps(config)
+    steps = supersteps(config, assigns=assigns)
     of_step, in_the_end = what_is_read(steps)
     for shards in (False, True):
         own = [number for number, step in enumerate(steps, 1) if step.of_shards == shards]

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdfm_core.backends.pair_kernels import best_columns
+from crowdfm_core.assignments import answered_by, rank_workers
+from crowdfm_core.backends.pair_kernels import best_workers
 from crowdfm_core.candidates import MAX_DENSE_OPTIONS, CandidateGraph
 from crowdfm_core.compatibility import (
     PairFactors,
     class_skill,
     crowd_log_odds,
     pair_factors,
-    rank_workers,
     score_pairs,
 )
 from crowdfm_core.errors import ScoringError
@@ -104,10 +104,11 @@ def test_ranking_equals_sorting_all_pairs() -> None:
         best = sorted(free, key=lambda w: -value[w])[:2]
         expected += [(task, rank + 1, worker) for rank, worker in enumerate(best)]
     assert len({task for task, _, _ in expected}) > 10
-    for max_cells in (1, 12, 10_000):
-        ranked = rank_workers(factors, graph, top=2, max_cells=max_cells)
-        found = zip(ranked.task_index, ranked.rank, ranked.worker_index, strict=True)
-        assert [tuple(map(int, row)) for row in found] == expected
+    ranked = rank_workers(factors, answered_by(graph), top=2)
+    found = zip(ranked.task_index, ranked.rank, ranked.worker_index, strict=True)
+    assert [tuple(map(int, row)) for row in found] == expected
+    scores = score_pairs(factors, ranked.task_index, ranked.worker_index)
+    np.testing.assert_allclose(ranked.compatibility, scores, rtol=1e-12)
     assert ((ranked.compatibility > 0) & (ranked.compatibility < 1)).all()
 
 
@@ -137,7 +138,7 @@ def test_pair_of_two_components_is_refused() -> None:
 
 def test_task_without_annotations_has_no_ranked_worker() -> None:
     graph = graph_of([(0, 0, 0), (1, 0, 1), (1, 1, 1)], tasks=3, workers=2, options=2)
-    ranked = rank_workers(pair_factors(WEIGHTS, graph), graph, top=5)
+    ranked = rank_workers(pair_factors(WEIGHTS, graph), answered_by(graph), top=5)
     assert ranked.task_index.tolist() == [0]
     assert ranked.worker_index.tolist() == [1]
 
@@ -147,7 +148,7 @@ def test_weights_without_the_head_and_an_empty_ranking_are_refused() -> None:
     with pytest.raises(ScoringError, match="no compatibility head"):
         pair_factors(FrozenWeights(CONFIG, random_tensors(CONFIG)), graph)
     with pytest.raises(ScoringError, match="expected top >= 1, got 0"):
-        rank_workers(pair_factors(WEIGHTS, graph), graph, top=0)
+        rank_workers(pair_factors(WEIGHTS, graph), answered_by(graph), top=0)
 
 
 def test_equal_workers_rank_by_index() -> None:
@@ -160,21 +161,32 @@ def test_equal_workers_rank_by_index() -> None:
         component_of_worker=np.zeros(4, np.int32),
         component_of_task=np.zeros(2, np.int32),
     )
-    ranked = rank_workers(factors, graph, top=2)
+    ranked = rank_workers(factors, answered_by(graph), top=2)
     assert ranked.task_index.tolist() == [0, 0]
     assert ranked.worker_index.tolist() == [1, 2]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(
-        st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.0]), min_size=6, max_size=6), min_size=1
-    ),
+    st.lists(st.lists(st.integers(-1, 2), min_size=6, max_size=6), min_size=1, max_size=9),
+    st.lists(st.integers(0, 5), max_size=9),
     st.integers(1, 8),
 )
-def test_best_columns_equal_a_stable_sort(rows: list[list[float]], top: int) -> None:
-    score = np.array(rows)
-    found = best_columns(score, top)
-    for row, chosen in zip(score, found, strict=True):
-        order = [int(c) for c in np.argsort(-row, kind="stable") if row[c] > -np.inf][:top]
+def test_best_workers_equal_a_stable_sort(rows: list[list[int]], done: list[int], top: int) -> None:
+    """Of as many tasks as there are factors, which pick the rows; `done` are left out for all."""
+    score, worker = np.array(rows, float), np.arange(10, 16)
+    start = len(done) * np.arange(len(rows) + 1)
+    left_out = np.tile(worker[done], len(rows)) if done else np.zeros(0, np.int64)
+    found, products = best_workers(np.eye(len(rows)), score, worker, start, left_out, top)
+    for row, chosen, product in zip(score, found, products, strict=True):
+        order = [int(c) for c in np.argsort(-row, kind="stable") if c not in done][:top]
         assert chosen.tolist() == order + [-1] * (top - len(order))
+        assert product[: len(order)].tolist() == row[order].tolist()
+
+
+def test_best_workers_of_many_are_found_tile_by_tile() -> None:
+    rng = np.random.default_rng(2)
+    task, facing = rng.normal(size=(20, 5)), rng.normal(size=(5, 2_000))
+    nobody = np.zeros(21, np.int64)
+    found, _ = best_workers(task, facing, np.arange(2_000), nobody, np.zeros(0, np.int64), 7)
+    np.testing.assert_array_equal(found, np.argsort(-(task @ facing), axis=1)[:, :7])

@@ -51,6 +51,19 @@ def test_engine_of_a_method_that_sql_does_not_have_is_refused(tmp_path: Path) ->
         load_config(path, ["engines={wawa: spark}"])
 
 
+def test_assignments_need_crowdfm_and_sensible_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "assignments: {workers_per_task: 5}\n")
+    rule = load_config(path).assignments
+    assert rule is not None
+    assert (rule.workers_per_task, rule.max_probability) == (5, 0.8)
+    with pytest.raises(ConfigError, match="assignments: expected crowdfm among methods"):
+        load_config(path, ["methods=[wawa]"])
+    with pytest.raises(ConfigError) as refused:
+        load_config(path, ["assignments={workers_per_task: 0, max_probability: 80}"])
+    assert "workers_per_task: expected 1 to 20, got 0" in str(refused.value)
+    assert "max_probability: expected 0 to 1, got 80" in str(refused.value)
+
+
 def test_share_of_gold_that_is_held_out_is_a_share(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL + "gold: {path: gold, held_out: 0.5}\n")
     assert load_config(path).gold is not None

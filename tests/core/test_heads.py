@@ -18,12 +18,14 @@ from crowdfm_core.backends.torch_backend import TorchOps
 from crowdfm_core.compatibility import class_skill, crowd_log_odds, factors_of, score_pairs
 from crowdfm_core.evaluation.datasets import read_datasets
 from crowdfm_core.methods.answers import Answers
+from crowdfm_core.methods.majority_vote import majority_vote
 from crowdfm_core.models.unrolled import UnrolledConfig, UnrolledModel
 from crowdfm_core.pretraining.__main__ import main
 from crowdfm_core.pretraining.head_figures import (
     area_under_curve,
     calibration_error,
     figures_of,
+    order_within,
     spearman,
 )
 from crowdfm_core.pretraining.head_samples import (
@@ -161,6 +163,23 @@ def test_rank_correlation_equals_scipys_with_ties(pairs: list[tuple[int, int]]) 
         assert found == pytest.approx(stats.spearmanr(left, right).statistic, abs=1e-12)
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), min_size=1, max_size=25
+    )
+)
+def test_order_within_groups_equals_comparing_all_pairs(rows: list[tuple[int, int, bool]]) -> None:
+    wins = [
+        (a > b) + (a == b) / 2
+        for group, a, right in rows
+        for other, b, also in rows
+        if group == other and right and not also
+    ]
+    group, score, is_right = (np.array(column) for column in zip(*rows, strict=True))
+    found = order_within(group, score, is_right)
+    assert found == pytest.approx(np.mean(wins)) if wins else np.isnan(found)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=25))
 def test_area_under_curve_equals_comparing_all_pairs(rows: list[tuple[int, bool]]) -> None:
@@ -254,6 +273,27 @@ def test_real_pairs_are_unseen_ones_of_gold_tasks(tmp_path: Path) -> None:
     options = [dataset.options[o] for o in dataset.option_index[hidden]]
     right = [o == "right" for o, name in zip(options, names, strict=True) if name != "no truth"]
     assert row.share_right == pytest.approx(np.mean(right))
+    seen, gold = ~hidden, np.array([name != "no truth" for name in dataset.tasks])
+    columns = dataset.task_index, dataset.worker_index, dataset.option_index
+    task, worker, option = (column[seen] for column in columns)
+    votes = majority_vote(
+        Answers(
+            task,
+            worker,
+            option,
+            num_tasks=len(dataset.tasks),
+            num_workers=len(dataset.workers),
+            num_options=len(dataset.options),
+        )
+    )
+    unseen = list(zip(*(column[hidden] for column in columns), strict=True))
+    wins = [
+        float(np.sign(votes.worker_score[w] - votes.worker_score[v]) + 1) / 2
+        for t, w, o in unseen
+        for u, v, p in unseen
+        if t == u and gold[t] and dataset.options[o] == "right" and dataset.options[p] == "wrong"
+    ]
+    assert row.worker_order == pytest.approx(np.mean(wins))
 
 
 def test_weights_without_a_head_leave_the_cell_empty(tmp_path: Path) -> None:

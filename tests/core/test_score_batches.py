@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.memory import bytes_of_sizes
@@ -40,7 +41,9 @@ def batch_of(projects: int) -> pa.Table:
     )
 
 
-def scored(rows: pa.Table, max_bytes: int) -> list[dict[str, Any]]:
+def scored(
+    rows: pa.Table, max_bytes: int, rule: AssignmentRule | None = None
+) -> list[dict[str, Any]]:
     weights = load_weights("default")
     score = module.score_batches(
         weights="default",
@@ -49,6 +52,7 @@ def scored(rows: pa.Table, max_bytes: int) -> list[dict[str, Any]]:
         num_draws=1,
         max_probabilities=5,
         max_bytes=max_bytes,
+        assignments=rule,
     )
     found = pa.Table.from_batches(score(rows.to_batches(max_chunksize=50))).to_pylist()
     return sorted(found, key=lambda row: (row["project_id"], row["task_id"] or "", str(row)))
@@ -81,3 +85,27 @@ def test_a_batch_of_several_components_is_divided_until_they_fit(
 def test_a_component_alone_that_does_not_fit_is_refused() -> None:
     with pytest.raises(MemoryBudgetError, match=r"project 'p0': .* raise scoring.max_model_gib"):
         scored(batch_of(2), 1000)
+
+
+def test_tasks_are_assigned_to_workers_of_their_component_by_name() -> None:
+    """All tasks, to all who have not answered them; nothing is said where nothing was asked for."""
+    rows, rule = batch_of(3), AssignmentRule(workers_per_task=20, max_probability=1.0)
+    assert {row["assigned"] for row in scored(rows, 2**30) if row["task_id"]} == {None}
+    component_of: dict[tuple[str, str], str] = {}
+    answered: dict[tuple[str, str], set[str]] = {}
+    for row in rows.to_pylist():
+        if row["task_id"] is not None:
+            component_of[row["project_id"], row["worker_id"]] = row["component_id"]
+            answered.setdefault((row["project_id"], row["task_id"]), set()).add(row["worker_id"])
+    found = scored(rows, 2**30, rule)
+    assert sum(len(row["assigned"]) for row in found if row["task_id"]) > 100
+    for row in found:
+        if row["task_id"] is None:
+            assert row["assigned"] is None
+            continue
+        project, own = row["project_id"], row["component_id"]
+        free = {w for (p, w), c in component_of.items() if (p, c) == (project, own)}
+        free -= answered[project, row["task_id"]]
+        assert {one["worker_id"] for one in row["assigned"]} == free
+        values = [one["compatibility"] for one in row["assigned"]]
+        assert values == sorted(values, reverse=True)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from crowdfm_core import CrowdFM
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.errors import InputError
 from crowdfm_core.score_file import resolve_repeated, score_file
 
@@ -75,6 +76,28 @@ def test_score_file_without_project_column_equals_the_estimator(tmp_path: Path) 
     expected = CrowdFM().fit_predict_proba(rows)
     chosen = [expected.at[task, label] for task, label in labels["label"].items()]
     assert labels["probability"].tolist() == pytest.approx(chosen, abs=1e-6)
+
+
+def test_score_file_assigns_doubtful_tasks_to_others_of_their_project(tmp_path: Path) -> None:
+    """w4 alone has not answered t1 and t2 of p1; p2's tasks are apart, each with one worker."""
+    rows = pd.DataFrame(
+        [("p1", "t3", "w4", "cat"), ("p1", "t3", "w1", "cat")], columns=ROWS.columns[:4]
+    )
+    path, out = csv_of(pd.concat([ROWS, rows]), tmp_path), tmp_path / "out"
+    summary = score_file(path, out, assignments=AssignmentRule(2, max_probability=1.0))
+    assigned = pd.read_csv(out / "assignments.csv")
+    assert list(assigned) == ["project_id", "task_id", "rank", "worker_id", "compatibility"]
+    by_task = assigned.groupby(["project_id", "task_id"])["worker_id"].agg(list).to_dict()
+    assert by_task[("p1", "t1")] == ["w4"]
+    assert by_task[("p1", "t2")] == ["w4"]
+    assert set(by_task[("p1", "t3")]) == {"w2", "w3"}
+    assert len(by_task) == 3
+    ranked = assigned[assigned["task_id"] == "t3"]
+    assert ranked["rank"].tolist() == [1, 2]
+    assert ranked["compatibility"].is_monotonic_decreasing
+    assert "assigned   3 tasks, 4 answers to ask for" in summary
+    score_file(path, out, overwrite=True)
+    assert not (out / "assignments.csv").exists()  # of the run that was replaced
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".jsonl", ".parquet"])

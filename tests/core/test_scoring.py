@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from crowdfm_core import CrowdFM
-from crowdfm_core.errors import InputError, ScoringError
+from crowdfm_core.errors import ConfigError, InputError, ScoringError
 from crowdfm_core.models.attention import AttentionConfig
 from crowdfm_core.options import option_vectors
 from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, Scorer
@@ -173,6 +173,31 @@ def test_estimator_labels_frames_with_any_kind_of_key() -> None:
     assert list(proba.columns) == ["cat", "dog"]
     np.testing.assert_allclose(proba.sum(axis=1), 1.0)
     assert model.skills_["e"] < model.skills_["a"]
+
+
+def test_estimator_assigns_to_those_who_have_not_answered() -> None:
+    """The task that a alone answered goes to the others, and to the odd one out last."""
+    frame = pd.DataFrame(
+        [(f"t{t}", w, "dog" if w == "e" else "cat") for t in range(8) for w in "abcde"]
+        + [("alone", "a", "cat")],
+        columns=["task", "worker", "label"],
+    )
+    model = CrowdFM()
+    assigned = model.assign(frame, workers_per_task=4, max_probability=1.0)
+    assert set(assigned["task"]) == {"alone"}
+    assert assigned["rank"].tolist() == [1, 2, 3, 4]
+    assert set(assigned["worker"]) == {"b", "c", "d", "e"}
+    assert assigned["worker"].iloc[-1] == "e"
+    assert assigned["compatibility"].is_monotonic_decreasing
+    doubt = float(model.probas_.max(axis=1)["alone"])
+    assert model.assign(frame, workers_per_task=1, max_probability=1.0)["task"].tolist() == [
+        "alone"
+    ]
+    assert model.assign(frame, max_probability=doubt - 0.01).empty
+    with pytest.raises(ConfigError, match="workers_per_task: expected 1 to 20, got 0"):
+        model.assign(frame, workers_per_task=0)
+    with pytest.raises(ScoringError, match="no compatibility head"):
+        CrowdFM("attention").assign(frame)
 
 
 @pytest.mark.parametrize(

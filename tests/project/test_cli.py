@@ -50,6 +50,28 @@ def test_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]
     assert "nightly" in capsys.readouterr().err
 
 
+def test_score_assigns_doubtful_tasks_where_it_is_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every worker answered t0 and one task more, which the two others have not seen."""
+    answers = [f"{task},w{w},{'ab'[w % 2]}" for w in range(3) for task in ("t0", f"t{w + 1}")]
+    file, out = tmp_path / "answers.csv", tmp_path / "out"
+    file.write_text("\n".join(["task,worker,label", *answers]))
+    command = ["score", str(file), "--out", str(out)]
+    assert main([*command, "--assign", "2", "--max-probability", "1"]) == 0
+    assert "assigned   3 tasks, 6 answers to ask for" in capsys.readouterr().out
+    lines = (out / "assignments.csv").read_text().splitlines()
+    assert lines[0] == "task_id,rank,worker_id,compatibility"
+    assert len(lines) == 1 + 6
+    for wrong, problem in (
+        (["--assign", "0"], "expected 1 to 20, got 0"),
+        (["--max-probability", "0.5"], "--max-probability is of --assign"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main([*command, *wrong])
+        assert problem in capsys.readouterr().err
+
+
 def test_error_of_the_user_is_one_message_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.blocks.program import supersteps
 from crowdfm_core.config import InputConfig, JobConfig, ModelConfig, OutputConfig, ScoringConfig
 from crowdfm_core.errors import MemoryBudgetError
@@ -20,6 +21,7 @@ from jobs.spark_errors import SPARK_ERRORS, reason_of
 from jobs.steps.blocks import plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
 from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
+from jobs.steps.gold import GOLD_SCHEMA
 from jobs.steps.options import index_options
 from tests.spark.answers import assignments, sizes_of
 from tests.spark.disk import shuffle_files, shuffles_in
@@ -49,8 +51,9 @@ def placed(spark: SparkSession) -> DataFrame:
 def aggregated(placed: DataFrame, components: DataFrame, config: JobConfig) -> Aggregated:
     options = index_options(placed)
     weights = load_weights(config.model.weights)
+    no_gold = placed.sparkSession.createDataFrame([], GOLD_SCHEMA)
     return aggregate_with_crowdfm(
-        placed, components, options, config, weights.sha256, None, say=lambda _: None
+        placed, components, options, no_gold, config, weights.sha256, None, say=lambda _: None
     )
 
 
@@ -99,6 +102,35 @@ def test_blocks_give_the_tables_of_whole_components(placed: DataFrame) -> None:
     numbers = ["ability", "expected_accuracy", "agreement_with_aggregate", "num_annotations"]
     assert list(of_workers.index) == list(workers.index)
     np.testing.assert_allclose(of_workers[numbers], workers[numbers], atol=3e-4)
+
+
+def test_blocks_assign_tasks_as_whole_components_do(placed: DataFrame) -> None:
+    """To workers of all shards; those who suit a task all but equally may change places."""
+    rule = AssignmentRule(workers_per_task=3, max_probability=0.9)
+    whole, in_blocks = (
+        aggregated(placed, sizes_of(placed), replace(CONFIG, scoring=scoring, assignments=rule))
+        for scoring in (
+            ScoringConfig(max_annotations_per_block=None),
+            ScoringConfig(max_annotations_per_block=400),
+        )
+    )
+    found, expected = ranked(in_blocks), ranked(whole)
+    assert len(expected) > 100
+    assert abs(len(found) - len(expected)) <= 3  # of tasks at the limit
+    both = found.join(expected, lsuffix="_found", how="inner")
+    np.testing.assert_allclose(both["compatibility_found"], both["compatibility"], atol=3e-4)
+    assert (both["worker_id_found"] == both["worker_id"]).mean() > 0.99
+    answers = placed.select("project_id", "task_id", "worker_id").toPandas()
+    again = found.reset_index().merge(answers, on=["project_id", "task_id", "worker_id"])
+    assert again.empty  # nobody is asked twice
+
+
+def ranked(found: Aggregated) -> Any:
+    assert found.assignments is not None
+    rows = found.assignments.toPandas()
+    for frame in found.persisted:
+        frame.unpersist()
+    return rows.set_index(["project_id", "task_id", "rank"]).sort_index()
 
 
 def test_the_number_of_partitions_leaves_no_trace(placed: DataFrame) -> None:

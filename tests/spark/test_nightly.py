@@ -159,11 +159,11 @@ def test_run_writes_every_table_and_a_second_run_changes_nothing(
     assert old.count() == 10
 
 
-def test_run_without_quality_and_gold_makes_none_of_their_tables(
+def test_run_without_quality_gold_and_assignments_makes_none_of_their_tables(
     spark: SparkSession, first_night: tuple[Path, str]
 ) -> None:
     lake = first_night[0]
-    left_out = {table.name for table in (*GOLD_TABLES, *QUALITY_TABLES)}
+    left_out = {table.name for table in (*GOLD_TABLES, *QUALITY_TABLES)} | {"assignments"}
     run = table(spark, lake, "runs").first()
     assert not left_out & set(run["output_versions"])
     assert not left_out & {path.name for path in (lake / "out").iterdir()}

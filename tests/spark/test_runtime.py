@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pyspark import TaskContext
 
+from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.errors import WeightsError
 from crowdfm_core.weights import load_weights
 from udfs import runtime
@@ -63,11 +64,17 @@ def test_reused_worker_follows_the_address_of_its_task(monkeypatch: pytest.Monke
 
 def test_model_is_loaded_once_per_device() -> None:
     sha256 = load_weights("default").sha256
-    first = runtime.scorer_for("default", sha256, "cpu", 1, 2, 2**30)
-    assert runtime.scorer_for("default", sha256, "cpu", 1, 2, 2**30) is first
-    assert runtime.scorer_for("default", sha256, "cpu", 2, 2, 2**30) is not first
+    first = runtime.scorer_for("default", sha256, "cpu", 1, 2, 2**30, None)
+    assert runtime.scorer_for("default", sha256, "cpu", 1, 2, 2**30, None) is first
+    assert runtime.scorer_for("default", sha256, "cpu", 2, 2, 2**30, None) is not first
+    rules = [AssignmentRule(workers) for workers in (1, 1, 2)]
+    one, same, other = (
+        runtime.scorer_for("default", sha256, "cpu", 1, 2, 2**30, rule) for rule in rules
+    )
+    assert one is same
+    assert len({id(first), id(one), id(other)}) == 3
 
 
 def test_other_weights_than_the_drivers_are_refused() -> None:
     with pytest.raises(WeightsError, match="as on the driver"):
-        runtime.scorer_for("default", "0" * 64, "cpu", 1, 2, 2**30)
+        runtime.scorer_for("default", "0" * 64, "cpu", 1, 2, 2**30, None)

@@ -60,7 +60,11 @@ class CrowdFM:
         return self.probas_
 
     def assign(
-        self, df: pd.DataFrame, *, workers_per_task: int = 3, max_probability: float = 0.8
+        self,
+        df: pd.DataFrame,
+        *,
+        workers_per_task: int = AssignmentRule.workers_per_task,
+        max_probability: float = AssignmentRule.max_probability,
     ) -> pd.DataFrame:
         """Return who should answer which tasks next: columns task, rank, worker, compatibility.
 

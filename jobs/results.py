@@ -53,7 +53,7 @@ class Results:
         run_id = self.summary.run_id
         self.replace(**{name: stamp(self._unchanged(name), run_id) for name in self._histories})
         counts.count_components(self.summary, self.tables.read("components"))
-        self._count_labels()
+        self._count_results()
 
     def count_components(self, components: DataFrame) -> None:
         """Count the components of all projects; components: of those that are computed."""
@@ -76,7 +76,7 @@ class Results:
             if result.assignments is not None:  # of crowdfm
                 tables["assignments"] = stamp(result.assignments, run_id)
         self.replace(self.changes.projects, **tables)
-        self._count_labels()
+        self._count_results()
 
     def write_quality(self, annotations: DataFrame, votes: DataFrame, gold: DataFrame) -> None:
         """Measure quality and write its tables; arguments: as of measure_quality."""
@@ -130,7 +130,7 @@ class Results:
         assert run_id is not None  # else all are computed
         return unchanged_quality(self.changes.others(self.tables.read(history)), run_id)
 
-    def _count_labels(self) -> None:
+    def _count_results(self) -> None:
         labels, fits = self.tables.read("aggregated_labels"), self.tables.read("method_fits")
         counts.count_labels(self.summary, labels, fits, self.config.methods)
         if self.config.assignments is not None:

@@ -1,4 +1,4 @@
-"""Delta tables for tests: those of a run, and an input with a change data feed."""
+"""Delta tables for tests: those of a run, its settings, and an input with a change data feed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pyspark.sql import DataFrame, SparkSession
 
-from crowdfm_core.config import OutputConfig
+from crowdfm_core.config import JobConfig, OutputConfig, load_config
 from jobs.schemas import TABLES
 from jobs.tables import Tables
 
@@ -19,6 +20,18 @@ INPUT = "project string, task string, worker string, label string"
 def tables_of(spark: SparkSession, folder: Path, run_id: str) -> Tables:
     """The tables under a folder, as the run sees them."""
     return Tables(spark, OutputConfig(path=str(folder)), run_id)
+
+
+def config_of(lake: Path, settings: Mapping[str, Any]) -> JobConfig:
+    """The configuration that a file with these settings gives."""
+    path = lake / "job.yaml"
+    path.write_text(yaml.safe_dump(dict(settings)))
+    return load_config(path)
+
+
+def table(spark: SparkSession, lake: Path, name: str) -> Any:
+    """A table of a run that writes to the folder "out"."""
+    return spark.read.format("delta").load(str(lake / "out" / name))
 
 
 def properties_of(spark: SparkSession, name: str) -> dict[str, str]:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from chispa import assert_df_equality
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from crowdfm_core.config import JobConfig, load_config
+from crowdfm_core.config import JobConfig
 from crowdfm_core.errors import ConfigError
 from jobs.run import run_nightly
 from jobs.steps.gold import GOLD_SCHEMA
 from jobs.steps.outputs import assignments_from_scores
+from tests.spark.delta_tables import INPUT, config_of, table
 from udfs.batch_tables import SCORE_SCHEMA
 
 RULE = {"workers_per_task": 2, "max_probability": 0.9}
@@ -53,7 +53,7 @@ def test_rows_follow_the_ranks_of_the_scores(spark: SparkSession) -> None:
 
 def write_lake(spark: SparkSession, lake: Path, answers: dict[str, list[Any]]) -> None:
     rows = [(project, *answer) for project, own in answers.items() for answer in own]
-    frame = spark.createDataFrame(rows, "project string, task string, worker string, label string")
+    frame = spark.createDataFrame(rows, INPUT)
     frame.write.format("delta").mode("overwrite").save(str(lake / "in"))
 
 
@@ -67,13 +67,7 @@ def config(lake: Path, **changes: Any) -> JobConfig:
         "spark": {"master": "local[2]"},
         **changes,
     }
-    path = lake / "job.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    return load_config(path)
-
-
-def table(spark: SparkSession, lake: Path, name: str) -> DataFrame:
-    return spark.read.format("delta").load(str(lake / "out" / name))
+    return config_of(lake, settings)
 
 
 def assigned(spark: SparkSession, lake: Path) -> dict[tuple[str, str], list[tuple[str, str]]]:

@@ -23,6 +23,7 @@ from jobs import nightly, sql_command
 from jobs.run import run_nightly
 from jobs.schemas import GOLD_TABLES, QUALITY_TABLES
 from jobs.tables import Tables
+from tests.spark.delta_tables import table
 
 ROWS = """project,task,worker,label,at
 cats,t1,a,yes,2026-01-01T00:00:00Z
@@ -94,10 +95,6 @@ def write_conf(lake: Path, **changes: Any) -> Path:
 
 def config(lake: Path, **changes: Any) -> JobConfig:
     return load_config(write_conf(lake, **changes))
-
-
-def table(spark: SparkSession, lake: Path, name: str) -> Any:
-    return spark.read.format("delta").load(str(lake / "out" / name))
 
 
 def snapshot(spark: SparkSession, lake: Path) -> dict[str, list[Any]]:

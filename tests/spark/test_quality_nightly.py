@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from pyspark.sql import DataFrame, SparkSession
 
-from crowdfm_core.config import JobConfig, load_config
+from crowdfm_core.config import JobConfig
 from jobs.run import run_nightly
+from tests.spark.delta_tables import config_of, table
 
 PROJECTS = ("p", "q")
 HISTORIES = ("project_quality", "method_quality")
@@ -53,13 +52,7 @@ def config(lake: Path) -> JobConfig:
         "methods": ["majority_vote", "gold_majority_vote"],
         "spark": {"master": "local[2]"},
     }
-    path = lake / "job.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    return load_config(path)
-
-
-def table(spark: SparkSession, lake: Path, name: str) -> Any:
-    return spark.read.format("delta").load(str(lake / "out" / name))
+    return config_of(lake, settings)
 
 
 def content(rows: DataFrame) -> list[str]:

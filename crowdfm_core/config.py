@@ -158,6 +158,9 @@ class ScoringConfig:
     max_annotations_per_block: a component with more is cut into blocks of about so many, which
     Spark scores side by side with the same result; so is one that does not fit into max_model_gib.
     null: never; then such a component fails the run before it is scored.
+    block_exchange: how blocks reach each other. direct: all are held in memory, by tasks of one
+    stage that run at the same time and are connected to each other; shuffle: over Spark's shuffle,
+    one block per task in memory; auto: direct where Spark and max_model_gib allow it.
     """
 
     max_annotations_per_batch: int = 1_000_000
@@ -165,6 +168,7 @@ class ScoringConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_method_gib: float = 4.0
     max_model_gib: float = 6.0
+    block_exchange: Literal["auto", "direct", "shuffle"] = "auto"
 
     def __post_init__(self) -> None:
         _expect_range("max_annotations_per_batch", self.max_annotations_per_batch, 1, 2**31 - 1)

@@ -20,6 +20,8 @@ from crowdfm_core.models.unrolled_config import UnrolledConfig
 
 __all__ = [
     "DEFAULT_MAX_BYTES",
+    "bytes_held",
+    "bytes_of_shards",
     "bytes_of_sizes",
     "bytes_to_score",
     "check_memory",
@@ -71,16 +73,40 @@ def bytes_of_sizes(config: ModelConfig, sizes: ComponentSizes, *, as_block: bool
     if not isinstance(config, UnrolledConfig):
         nodes = sizes.tasks + sizes.workers
         return _attention_bytes(config, sizes.annotations, nodes, as_block=as_block)
-    is_tied = sizes.options > MAX_DENSE_OPTIONS
-    candidates = sizes.annotations if is_tied else sizes.tasks * sizes.options
-    rows = most_rows(sizes)
+    candidates, rows = _most_candidates(sizes), most_rows(sizes)
     return _unrolled_bytes(config, sizes.annotations, candidates, rows, as_block=as_block)
+
+
+def bytes_held(config: ModelConfig, sizes: ComponentSizes) -> int:
+    """Estimate what a block of such sizes keeps between two layers, with what it was sent or sends,
+    in bytes."""
+    if not isinstance(config, UnrolledConfig):
+        return bytes_of_sizes(config, sizes, as_block=True) // 2
+    width = config.width
+    per_candidate, per_row = 4 * width + 40, 4 * width + 44
+    return (
+        24 * sizes.annotations
+        + per_candidate * _most_candidates(sizes)
+        + per_row * most_rows(sizes)
+    )
+
+
+def bytes_of_shards(config: ModelConfig, sizes: ComponentSizes) -> int:
+    """Estimate the peak of all shards of a component together, in bytes."""
+    if not isinstance(config, UnrolledConfig):
+        return sizes.workers * (10 * config.heads * config.width + 200)
+    return most_rows(sizes) * (8 * config.width + 100)
 
 
 def most_rows(sizes: ComponentSizes) -> int:
     """Rows Q that a component has at most."""
     pairs = min(sizes.annotations, sizes.workers * sizes.options)
     return pairs * (2 if sizes.options > MAX_DENSE_OPTIONS else sizes.options)
+
+
+def _most_candidates(sizes: ComponentSizes) -> int:
+    is_tied = sizes.options > MAX_DENSE_OPTIONS
+    return sizes.annotations if is_tied else sizes.tasks * sizes.options
 
 
 def _attention_bytes(

@@ -20,10 +20,12 @@ __all__ = [
     "PIECE_SCHEMA",
     "Parcel",
     "Piece",
+    "content_of",
     "node_and_piece",
     "pack",
     "partition_of",
     "piece_rows",
+    "sections_of",
     "unpack",
 ]
 
@@ -67,7 +69,7 @@ class Piece(NamedTuple):
 def pack(parcels: Iterable[Parcel], *, superstep: int, sender: int) -> Iterator[tuple[int, Piece]]:
     """Pickle parcels and yield them piece by piece, each with its node."""
     for place, (node, content) in enumerate(parcels):
-        sections = _sections(content)
+        sections = sections_of(content)
         size = sum(section.nbytes for section in sections)
         start = 0
         for body in _pieces(sections):
@@ -75,20 +77,20 @@ def pack(parcels: Iterable[Parcel], *, superstep: int, sender: int) -> Iterator[
             start += len(body)
 
 
-def unpack(pieces: Iterable[Piece]) -> list[Any]:
-    """Put together all that one node was sent, in the order of superstep, sender and place.
+def unpack(sent: Iterable[tuple[int, Piece]]) -> dict[int, list[Any]]:
+    """Put together all that nodes were sent: for each, in the order of superstep, sender and place.
 
     Raises ScoringError where a piece did not arrive, and where two parcels have one name.
     """
-    bodies: dict[tuple[int, int, int], bytearray] = {}
-    missing: dict[tuple[int, int, int], int] = {}
-    for superstep, sender, place, start, size, body in pieces:
-        parcel = superstep, sender, place
+    bodies: dict[tuple[int, int, int, int], bytearray] = {}
+    missing: dict[tuple[int, int, int, int], int] = {}
+    for node, (superstep, sender, place, start, size, body) in sent:
+        parcel = node, superstep, sender, place
         if parcel not in bodies:
             bodies[parcel], missing[parcel] = bytearray(size), size
         bodies[parcel][start : start + len(body)] = body
         missing[parcel] -= len(body)
-    for (superstep, sender, place), number in missing.items():
+    for (_, superstep, sender, place), number in missing.items():
         if number < 0:
             raise ScoringError(
                 f"blocks, superstep {superstep}: part {sender} sent two things as number {place}; "
@@ -99,7 +101,10 @@ def unpack(pieces: Iterable[Piece]) -> list[Any]:
                 f"blocks, superstep {superstep}: expected all pieces of what part {sender} sent, "
                 f"{number} bytes are missing; run again, and report this if it comes back"
             )
-    return [_content(bodies.pop(parcel)) for parcel in sorted(bodies)]
+    contents: dict[int, list[Any]] = {}
+    for parcel in sorted(bodies):
+        contents.setdefault(parcel[0], []).append(content_of(bodies.pop(parcel)))
+    return contents
 
 
 def piece_rows(pieces: Iterable[tuple[int, Piece]]) -> Iterator[pa.RecordBatch]:
@@ -122,7 +127,7 @@ def partition_of(node: int) -> int:
     return node
 
 
-def _sections(content: Any) -> list[memoryview]:
+def sections_of(content: Any) -> list[memoryview]:
     """Return a parcel's bytes: how long the others are, the pickle, and the arrays it refers to."""
     arrays: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(content, protocol=5, buffer_callback=arrays.append)
@@ -134,8 +139,8 @@ def _sections(content: Any) -> list[memoryview]:
     return sections
 
 
-def _content(body: bytearray) -> Any:
-    """Return what _sections was given; its arrays are views of the body."""
+def content_of(body: bytearray) -> Any:
+    """Return what sections_of was given; its arrays are views of the body."""
     number = int(np.frombuffer(body, np.int64, 1)[0])
     sizes = np.frombuffer(body, np.int64, number, offset=8)
     before = np.array([8 * (number + 1), *sizes[:-1]])

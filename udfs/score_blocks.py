@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -31,10 +32,15 @@ from udfs.runtime import block_program_for
 __all__ = [
     "CutComponent",
     "FrozenModel",
+    "Mail",
     "Nodes",
+    "OnPartition",
+    "Pieces",
+    "Sent",
     "finish_blocks",
     "finish_shards",
     "read_blocks",
+    "read_mail",
     "run_superstep",
     "score_rows",
     "start_blocks",
@@ -56,6 +62,10 @@ class CutComponent:
     cut: Cut
     first_block: int
     first_shard: int
+
+    def node_of(self, part: Part) -> int:
+        """The node that a part of this component is."""
+        return part.number + (self.first_shard if part.is_shard else self.first_block)
 
 
 class Nodes:
@@ -112,7 +122,7 @@ class _Block:
 
 
 @dataclass(frozen=True)
-class _Mail:
+class Mail:
     """What a node was sent: by itself, its state and at first its block, and by others.
 
     It is opened in functions that return, so that nothing holds it while the node sends.
@@ -235,27 +245,34 @@ def _block_of(rows: pa.Table) -> _Block:
     return _Block(decoded.batch, worker_ids, decoded.task_names())
 
 
-def _unpacked(sent: Sent) -> _Mail:
+def read_mail(contents: Iterable[Any]) -> Mail:
+    """Sort what one node was sent, as `unpack` returns it."""
     block: _Block | None = None
     state: State | None = None
     inbox = []
-    for content in unpack(piece for _, piece in sent):
+    for content in contents:
         if isinstance(content, Message):
             inbox.append(content)
         elif isinstance(content, _Block):
             block = content
         else:
             state = content
-    return _Mail(block, state, inbox)
+    return Mail(block, state, inbox)
+
+
+def _unpacked(sent: Sent) -> Mail:
+    """What the only node of a partition was sent."""
+    found = unpack(sent)
+    assert len(found) <= 1
+    return read_mail(next(iter(found.values()), []))
 
 
 def _parcels(nodes: Nodes, node: int, state: State, messages: Sequence[Message]) -> list[Parcel]:
     component, _ = nodes[node]
-    parcels = [Parcel(node, state)]
-    for message in messages:
-        first = component.first_shard if message.to.is_shard else component.first_block
-        parcels.append(Parcel(first + message.to.number, message))
-    return parcels
+    return [
+        Parcel(node, state),
+        *(Parcel(component.node_of(message.to), message) for message in messages),
+    ]
 
 
 def _streams(table: pa.Table | None) -> Streams:

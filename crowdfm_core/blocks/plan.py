@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from crowdfm_core.blocks.messages import Cut
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.errors import MemoryBudgetError
-from crowdfm_core.memory import bytes_of_sizes, most_rows
+from crowdfm_core.memory import bytes_held, bytes_of_shards, bytes_of_sizes, most_rows
 from crowdfm_core.models import ModelConfig
 from crowdfm_core.models.unrolled_config import UnrolledConfig
 
-__all__ = ["plan_cut"]
+__all__ = ["bytes_together", "plan_cut"]
 
 _MOST = 4096  # parts of either kind
 _ROWS = 500_000  # of a shard of the unrolled model
@@ -71,8 +73,23 @@ def plan_cut(
     return Cut(blocks, min(shards, _MOST), sizes)
 
 
+def bytes_together(config: ModelConfig, cuts: Sequence[Cut], members: int) -> int:
+    """Estimate the peak of each of some processes that hold all parts of components between them
+    and run one at a time, in bytes."""
+    held = working = 0
+    for cut in cuts:
+        block = _block(cut.sizes, cut.blocks)
+        held += -(-cut.blocks // members) * bytes_held(config, block)
+        held += bytes_of_shards(config, cut.sizes) // min(members, cut.shards)
+        working = max(working, bytes_of_sizes(config, block, as_block=True))
+    return held + working
+
+
 def _bytes_of_block(config: ModelConfig, sizes: ComponentSizes, blocks: int) -> int:
-    """Estimate for one block: it may meet all workers."""
+    return bytes_of_sizes(config, _block(sizes, blocks), as_block=True)
+
+
+def _block(sizes: ComponentSizes, blocks: int) -> ComponentSizes:
+    """Sizes of one block: it may meet all workers."""
     annotations, tasks = (-(-n // blocks) for n in (sizes.annotations, sizes.tasks))
-    block = ComponentSizes(annotations, tasks, min(sizes.workers, annotations), sizes.options)
-    return bytes_of_sizes(config, block, as_block=True)
+    return ComponentSizes(annotations, tasks, min(sizes.workers, annotations), sizes.options)

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import accumulate
-from typing import TypeAlias
 
-from pyspark import RDD
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from crowdfm_core.blocks.messages import Superstep
 from crowdfm_core.blocks.plan import plan_cut
-from crowdfm_core.blocks.program import what_is_read
 from crowdfm_core.candidates import MAX_DENSE_OPTIONS, ComponentSizes
 from crowdfm_core.config import ScoringConfig
 from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.memory import bytes_of_sizes
 from crowdfm_core.models import ModelConfig
-from jobs.steps.lineage import executors_last
 from jobs.steps.progress import Say
 from jobs.steps.scoring import arrange_batches
-from jobs.steps.shuffles import compute_shuffle, only_partitions, remove_shuffle
+from jobs.steps.shuffles import only_partitions
+from jobs.steps.supersteps import deliver, inbox, run_supersteps
 from udfs.batch_tables import SCORE_SCHEMA
-from udfs.block_transport import PIECE_SCHEMA, Piece, node_and_piece, partition_of
+from udfs.block_transport import PIECE_SCHEMA, node_and_piece
 from udfs.score_blocks import (
     CutComponent,
     FrozenModel,
@@ -33,14 +29,11 @@ from udfs.score_blocks import (
     finish_blocks,
     finish_shards,
     read_blocks,
-    run_superstep,
     score_rows,
     start_blocks,
 )
 
 __all__ = ["BlockPlan", "plan_blocks", "score_in_blocks"]
-
-_Pieces: TypeAlias = "RDD[tuple[int, Piece]]"  # each with the node that it is for
 
 
 @dataclass(frozen=True)
@@ -117,42 +110,28 @@ def score_in_blocks(
     model: FrozenModel,
     *,
     steps: Sequence[Superstep],
+    members: int | None,
     max_bytes: int,
     say: Say,
 ) -> DataFrame:
     """Return scores as `jobs.steps.scoring.score_annotations` does; same grain and columns.
 
     annotations: with component_id, of any components; those of the plan are scored. steps: of the
-    model's architecture; say: takes a line for each. All supersteps run now, on the CPU. A part is
-    one partition. Blocks and shards take turns; these are RDDs, as a superstep then runs the
-    partitions of one side, and what the other side has to read stays where it is. Spark repeats
-    what a lost executor held, with the same result; for that all that was sent stays on disk, where
-    executors can be lost.
+    model's architecture; members: as `jobs.steps.supersteps.count_members` says; say: takes a line
+    for each superstep. All of them run now, on the CPU. A part is one partition. Spark repeats what
+    a lost executor held, with the same result.
     """
     nodes = Nodes(plan.components)
     session = annotations.sparkSession
-    is_local = executors_last(session.sparkContext.master or "")
     arranged = arrange_batches(_with_block(annotations, plan), options, _batches(plan))
     rows = arranged.mapInArrow(read_blocks, PIECE_SCHEMA).rdd
-    read = _deliver(rows.map(node_and_piece), nodes)
+    read = deliver(rows.map(node_and_piece), nodes)
     start = start_blocks(nodes, model, max_bytes=max_bytes)
     begun = only_partitions(read, nodes.blocks).mapPartitionsWithIndex(start)
-    sent = {0: _deliver(begun, nodes)}  # by superstep, while any part is to read it
-    of_step, in_the_end = what_is_read(steps)
     say(f"{len(nodes.blocks)} blocks of tasks, {len(nodes.shards)} shards of workers")
-    for number, (step, since) in enumerate(zip(steps, of_step, strict=True), start=1):
-        say(f"superstep {number} of {len(steps)}")
-        mail = _inbox([sent[n] for n in since], nodes, shards=step.of_shards)
-        mail.setName(f"blocks, superstep {number}")
-        run = run_superstep(nodes, model, step, number)
-        sent[number] = _deliver(mail.mapPartitionsWithIndex(run), nodes)
-        compute_shuffle(sent[number])
-        oldest = min(later.start for later in [*of_step[number:], *in_the_end.values()])
-        for was_read in [sent.pop(n) for n in list(sent) if n < oldest]:
-            if is_local:
-                remove_shuffle(was_read)
-    of_blocks = _inbox([read, *(sent[n] for n in in_the_end[False])], nodes, shards=False)
-    of_shards = _inbox([sent[n] for n in in_the_end[True]], nodes, shards=True)
+    ended = run_supersteps(begun, nodes, model, steps, members=members, say=say)
+    of_blocks = inbox([read, *ended.for_blocks], nodes, shards=False)
+    of_shards = inbox(ended.for_shards, nodes, shards=True)
     of_tasks, of_workers = (
         session.createDataFrame(streams, "stream binary", verifySchema=False)
         for streams in (
@@ -161,18 +140,6 @@ def score_in_blocks(
         )
     )
     return of_tasks.union(of_workers).mapInArrow(score_rows, SCORE_SCHEMA)
-
-
-def _deliver(pieces: _Pieces, nodes: Nodes) -> _Pieces:
-    """Bring pieces to their nodes. There is one partition more, which compute_shuffle reads."""
-    return pieces.partitionBy(len(nodes) + 1, partition_of)
-
-
-def _inbox(delivered: Sequence[_Pieces], nodes: Nodes, *, shards: bool) -> _Pieces:
-    """What blocks, or shards, were sent at several times; as all are delivered, nothing moves."""
-    together = reduce(RDD.union, delivered)
-    assert together.getNumPartitions() == len(nodes) + 1
-    return only_partitions(together, nodes.shards if shards else nodes.blocks)
 
 
 def _with_block(annotations: DataFrame, plan: BlockPlan) -> DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -102,7 +103,11 @@ def _settings(lake: Path, folder: Path) -> Path:
         },
         "output": {"path": str(folder / "out")},
         "model": {"num_draws": 1},
-        "scoring": {"max_annotations_per_batch": 200, "max_annotations_per_block": 300},
+        "scoring": {
+            "max_annotations_per_batch": 200,
+            "max_annotations_per_block": 300,
+            "block_exchange": "shuffle",
+        },
         "spark": {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf},
     }
     path = folder / "job.yaml"
@@ -189,6 +194,26 @@ def test_executors_lost_between_two_layers_and_while_quality_is_measured_change_
     assert cluster_run.returncode == 0, cluster_run.log[-3000:]
     assert set(re.findall(r"Lost executor (\d+)", cluster_run.log)) == {"0", "1", "2", "3"}
     _assert_equal_tables(spark, local_run.folder, cluster_run.folder)
+
+
+def test_an_executor_lost_in_the_middle_of_the_stage_that_holds_all_parts_changes_nothing(
+    cluster: StandaloneCluster, cluster_run: Finished, tmp_path: Path
+) -> None:
+    """Of four slots two are taken, as an executor has two. After the nights: that has no GPUs."""
+    assert cluster_run.returncode == 0
+    command = [sys.executable, "-m", "tests.cluster.lose_executor"]
+    done = subprocess.run(
+        [*command, cluster.master_url, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYSPARK_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        timeout=_RUN_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == {"members": 2, "rows": 150 + 12, "killed": True}
+    assert "Lost executor" in done.stderr
 
 
 def test_scoring_runs_under_a_gpu_profile(

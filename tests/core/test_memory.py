@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -98,6 +99,56 @@ run((200, 50, 20, 3))
 print(run(sizes), bytes_to_score(weights.config, graph_of(batch_of(*sizes)), as_block=True))
 """
 
+# A task that has all parts of a component, four blocks and two shards; what it is sent lies in
+# files, as it arrives piece by piece.
+_MEASURE_TOGETHER = """
+import gc, pickle, re, sys, tempfile
+from collections import deque
+from pathlib import Path
+from types import SimpleNamespace
+from crowdfm_core.blocks.messages import Cut, Part
+from crowdfm_core.blocks.plan import bytes_together
+from crowdfm_core.blocks.program import supersteps
+from crowdfm_core.candidates import ComponentSizes
+from crowdfm_core.weights import load_weights
+from tests.core.test_memory import batch_of, blocks_of
+from udfs.block_transport import Parcel, pack
+from udfs.blocks_together import Parts
+from udfs.score_blocks import CutComponent, FrozenModel, Nodes
+
+def bytes_of(field):
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(rf"{field}:\\s+(\\d+) kB", status)[1])
+
+def run(sizes):
+    cut = Cut(4, 2, ComponentSizes(*sizes))
+    component = CutComponent("large", "c", cut, first_block=0, first_shard=4)
+    nodes, folder = Nodes([component]), Path(tempfile.mkdtemp())
+    for number, (batch, names) in enumerate(blocks_of(batch_of(*sizes), 4)):
+        part = Part(False, number)
+        state, sent = model.program().start(part, cut, batch, names, max_bytes=2**40)
+        parcels = [Parcel(number, state), *(Parcel(component.node_of(m.to), m) for m in sent)]
+        pieces = list(pack(parcels, superstep=0, sender=number))
+        (folder / str(number)).write_bytes(pickle.dumps(pieces))
+    del batch, names, state, sent, parcels, pieces
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = bytes_of("VmRSS")
+    sent = (pair for n in range(4) for pair in pickle.loads((folder / str(n)).read_bytes()))
+    parts = Parts(nodes, model, sent)
+    steps = supersteps(weights.config)
+    for number, step in enumerate(steps, start=1):
+        parts.advance(step, number, SimpleNamespace(number=0, count=1, finish=lambda _: []))
+    deque(parts.leave(len(steps)), maxlen=0)
+    return bytes_of("VmHWM") - before, bytes_together(weights.config, [cut], members=1)
+
+name, *sizes = sys.argv[1], *map(int, sys.argv[2:])
+weights = load_weights(name)
+model = FrozenModel(name, weights.sha256, num_draws=1, max_probabilities=50)
+run((200, 50, 20, 3))
+print(*run(sizes))
+"""
+
 
 def batch_of(annotations: int, tasks: int, workers: int, options: int) -> AnnotationBatch:
     """One project in which everybody answers, a few workers most."""
@@ -115,6 +166,26 @@ def batch_of(annotations: int, tasks: int, workers: int, options: int) -> Annota
     )
 
 
+def blocks_of(batch: AnnotationBatch, number: int) -> Iterator[tuple[AnnotationBatch, list[str]]]:
+    """Every block with the names of its workers."""
+    for block in range(number):
+        here = batch.task_index % number == block
+        workers, worker = np.unique(batch.worker_index[here], return_inverse=True)
+        tasks, task = np.unique(batch.task_index[here], return_inverse=True)
+        yield (
+            AnnotationBatch(
+                task_index=task.astype(np.int32),
+                worker_index=worker.astype(np.int32),
+                option_index=batch.option_index[here],
+                task_project=np.zeros(len(tasks), np.int32),
+                project_ids=batch.project_ids,
+                num_options=batch.num_options,
+                num_workers=len(workers),
+            ),
+            [f"w{w}" for w in workers],
+        )
+
+
 def graph_of(batch: AnnotationBatch) -> AnnotationGraph:
     return AnnotationGraph.from_arrays(
         batch.task_index,
@@ -127,7 +198,9 @@ def graph_of(batch: AnnotationBatch) -> AnnotationGraph:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
-@pytest.mark.parametrize("code", [_MEASURE, _MEASURE_BLOCK], ids=["batch", "block"])
+@pytest.mark.parametrize(
+    "code", [_MEASURE, _MEASURE_BLOCK, _MEASURE_TOGETHER], ids=["batch", "block", "together"]
+)
 @pytest.mark.parametrize(
     ("weights", "sizes"),
     [

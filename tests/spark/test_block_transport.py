@@ -27,10 +27,11 @@ def test_parcels_come_out_in_the_order_of_superstep_sender_and_place(
         *pack([Parcel(1, "first")], superstep=1, sender=2),
     ]
     assert len(sent) > 80
-    to_one = [piece for node, piece in sent if node == 1]
-    assert len(to_one) == len(sent) - 1
     draw = np.random.default_rng(0)
-    first, array, second, late = unpack(to_one[i] for i in draw.permutation(len(to_one)))
+    received = unpack(sent[i] for i in draw.permutation(len(sent)))
+    assert received.keys() == {1, 4}
+    assert received[4] == ["other"]
+    first, array, second, late = received[1]
     assert (first, second, late) == ("first", "b", "late")
     np.testing.assert_array_equal(array, large)
 
@@ -47,14 +48,15 @@ def test_pieces_are_the_same_after_they_were_rows() -> None:
     assert len(pieces) > 64
     batches = list(piece_rows(pieces))
     assert max(batch.num_rows for batch in batches) == 64
-    assert received_by(3, batches) == [piece for _, piece in pieces]
+    assert received_from(batches) == pieces
 
 
 def test_what_was_sent_and_received_is_let_go() -> None:
     """Python workers are reused: what they keep of every part adds up (9 GB at 30 million)."""
     array = np.zeros(100_000)
     before = sys.getrefcount(array)
-    received = unpack(received_by(0, piece_rows(pack([Parcel(0, array)], superstep=0, sender=0))))
+    rows = piece_rows(pack([Parcel(0, array)], superstep=0, sender=0))
+    received = unpack(received_from(rows))[0]
     assert sys.getrefcount(array) == before
     body = weakref.ref(base_of(received[0]))
     assert body() is not None
@@ -73,7 +75,7 @@ def test_arrays_arrive_aligned_writable_and_of_their_own_kind() -> None:
         "text": pa.chunked_array([["a", None, "\u00e9"]]),
         "list": ["x", 1],
     }
-    (found,) = unpack(piece for _, piece in pack([Parcel(0, sent)], superstep=0, sender=0))
+    (found,) = unpack(pack([Parcel(0, sent)], superstep=0, sender=0))[0]
     assert found.keys() == sent.keys()
     assert found["list"] == sent["list"]
     assert found["text"].equals(sent["text"])
@@ -87,7 +89,7 @@ def test_arrays_arrive_aligned_writable_and_of_their_own_kind() -> None:
 
 def test_a_piece_that_is_lost_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_transport, "_PIECE", 1000)
-    pieces = [piece for _, piece in pack([Parcel(0, np.zeros(1000))], superstep=3, sender=5)]
+    pieces = list(pack([Parcel(0, np.zeros(1000))], superstep=3, sender=5))
     with pytest.raises(ScoringError, match=r"superstep 3: .* part 5 sent, 1000 bytes are missing"):
         unpack(pieces[:4] + pieces[5:])
 
@@ -97,16 +99,16 @@ def test_two_parcels_of_one_name_are_an_error(other: Any) -> None:
     pieces = [
         piece
         for content in ("a", other)
-        for _, piece in pack([Parcel(0, content)], superstep=3, sender=5)
+        for piece in pack([Parcel(0, content)], superstep=3, sender=5)
     ]
     with pytest.raises(ScoringError, match=r"superstep 3: part 5 sent two things as number 0"):
         unpack(pieces)
 
 
-def received_by(node: int, batches: Iterable[pa.RecordBatch]) -> list[Piece]:
-    """The pieces for one node in rows."""
+def received_from(batches: Iterable[pa.RecordBatch]) -> list[tuple[int, Piece]]:
+    """The pieces in rows, with their nodes."""
     rows = (row for batch in batches for row in zip(*batch.to_pydict().values(), strict=True))
-    return [piece for to, piece in map(node_and_piece, rows) if to == node]
+    return [node_and_piece(row) for row in rows]
 
 
 def base_of(array: np.ndarray[Any, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,18 +13,24 @@ from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
 from crowdfm_core.assignment_rule import AssignmentRule
+from crowdfm_core.blocks.messages import Cut
 from crowdfm_core.blocks.program import supersteps
+from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.config import InputConfig, JobConfig, ModelConfig, OutputConfig, ScoringConfig
-from crowdfm_core.errors import MemoryBudgetError
+from crowdfm_core.errors import MemoryBudgetError, ScoringError
 from crowdfm_core.weights import load_weights
 from jobs.spark_errors import SPARK_ERRORS, reason_of
-from jobs.steps.blocks import plan_blocks, score_in_blocks
+from jobs.steps import supersteps as supersteps_of_jobs
+from jobs.steps.blocks import BlockPlan, plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
 from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
 from jobs.steps.gold import GOLD_SCHEMA
+from jobs.steps.members import count_members
 from jobs.steps.options import index_options
+from jobs.steps.progress import Say
 from tests.spark.answers import assignments, sizes_of
 from tests.spark.disk import shuffle_files, shuffles_in
+from udfs.peers import UnreachablePeerError
 from udfs.score_blocks import FrozenModel
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
@@ -88,11 +94,19 @@ def test_components_are_cut_by_their_sizes(placed: DataFrame) -> None:
         assert plan_blocks(sizes, options, WEIGHTS.config, nothing) is None
 
 
+def in_blocks_of_400(exchange: Literal["auto", "direct", "shuffle"]) -> ScoringConfig:
+    return ScoringConfig(max_annotations_per_block=400, block_exchange=exchange)
+
+
 def test_blocks_give_the_tables_of_whole_components(placed: DataFrame) -> None:
     """Three components in blocks, two in batches, of which "split" has one each: both ways meet in
-    the same tables, and in the same project."""
+    the same tables, and in the same project. How blocks exchange messages leaves no trace."""
     labels, workers = score(placed, ScoringConfig(max_annotations_per_block=None))
-    in_blocks, of_workers = score(placed, ScoringConfig(max_annotations_per_block=400))
+    in_blocks, of_workers = score(placed, in_blocks_of_400("shuffle"))
+    for direct, shuffled in zip(
+        score(placed, in_blocks_of_400("direct")), (in_blocks, of_workers), strict=True
+    ):
+        pd.testing.assert_frame_equal(direct, shuffled, check_exact=True)
     numbers = ["probability", "margin", "entropy", "difficulty", "agreement"]
     same = [name for name in labels.columns if name not in [*numbers, "probabilities"]]
     pd.testing.assert_frame_equal(in_blocks[same], labels[same])
@@ -111,7 +125,7 @@ def test_blocks_assign_tasks_as_whole_components_do(placed: DataFrame) -> None:
         aggregated(placed, sizes_of(placed), replace(CONFIG, scoring=scoring, assignments=rule))
         for scoring in (
             ScoringConfig(max_annotations_per_block=None),
-            ScoringConfig(max_annotations_per_block=400),
+            in_blocks_of_400("auto"),
         )
     )
     found, expected = ranked(in_blocks), ranked(whole)
@@ -134,42 +148,112 @@ def ranked(found: Aggregated) -> Any:
 
 
 def test_the_number_of_partitions_leaves_no_trace(placed: DataFrame) -> None:
-    """Of the paper's architecture, whose blocks do not take part in the last supersteps."""
+    """Of the paper's architecture, whose blocks do not take part in the last supersteps. Nor does
+    the way that messages take."""
     many = placed.where("project_id = 'many'")
-    config = replace(
-        CONFIG,
-        scoring=ScoringConfig(max_annotations_per_block=400),
-        model=ModelConfig("attention", num_draws=1),
-    )
+    model = ModelConfig("attention", num_draws=1)
+    ways: list[tuple[int, Literal["direct", "shuffle"]]] = [(1, "direct"), (5, "shuffle")]
     first, second = (
-        aggregated(spread, sizes_of(spread), config).labels
-        for spread in (many.repartition(1), many.repartition(5))
+        aggregated(
+            many.repartition(partitions),
+            sizes_of(many),
+            replace(CONFIG, scoring=in_blocks_of_400(exchange), model=model),
+        ).labels
+        for partitions, exchange in ways
     )
     # Rows with a map cannot be ordered.
     first, second = (labels.drop("probabilities") for labels in (first, second))
     assert_df_equality(first, second, ignore_row_order=True)
 
 
-def test_what_was_read_is_removed_from_the_disk(spark: SparkSession, placed: DataFrame) -> None:
-    """In local mode. Each of the 19 supersteps writes the states of all blocks or shards."""
+STEPS = [f"superstep {number} of 19" for number in range(1, 20)]
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [(None, STEPS), (2, ["all 19 supersteps in 2 tasks"])],
+    ids=["shuffle", "direct"],
+)
+def test_what_was_read_is_removed_from_the_disk(
+    spark: SparkSession, placed: DataFrame, members: int | None, said: list[str]
+) -> None:
+    """In local mode. Over shuffles, each superstep writes the states of all blocks or shards."""
     large = placed.where("project_id = 'large'")
-    options = index_options(placed)
-    plan = plan_blocks(
-        sizes_of(large), options, WEIGHTS.config, ScoringConfig(max_annotations_per_block=400)
-    )
-    assert plan is not None
-    steps = supersteps(WEIGHTS.config)
-    assert len(steps) == 19
+    options, plan = planned(large)
     before = shuffle_files(spark)
-    said: list[str] = []
-    scores = score_in_blocks(
-        large, options, plan, MODEL, steps=steps, max_bytes=2**30, say=said.append
-    )
-    assert said[0] == "3 blocks of tasks, 1 shards of workers"
-    assert said[1:] == [f"superstep {number} of 19" for number in range(1, 20)]
+    lines: list[str] = []
+    scores = score_planned(large, options, plan, members=members, say=lines.append)
+    assert lines == ["3 blocks of tasks, 1 shards of workers", *said]
     left = shuffles_in(shuffle_files(spark) - before)
     assert scores.count() == 300 + 40
-    assert len(left) < 10  # the last two supersteps', the blocks as read, and Spark SQL's before
+    assert len(left) < 10  # the last ones, the blocks as read, and Spark SQL's before
+
+
+def test_where_tasks_cannot_reach_each_other_shuffles_are_taken(
+    placed: DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: Any) -> Any:
+        def run(partition: int, sent: Any) -> Any:
+            raise UnreachablePeerError(f"task {partition}: {len(list(sent))} pieces")
+
+        return run
+
+    monkeypatch.setattr(supersteps_of_jobs, "run_together", unreachable)
+    lines: list[str] = []
+    large = placed.where("project_id = 'large'")
+    scores = score_planned(large, *planned(large), members=2, say=lines.append)
+    assert lines[1].startswith("all 19 supersteps in 2 tasks")
+    assert lines[2].startswith("executors cannot reach each other")
+    assert lines[3:] == STEPS
+    assert scores.count() == 300 + 40
+
+
+def planned(large: DataFrame) -> tuple[DataFrame, BlockPlan]:
+    """Options of the only project, and how it is cut."""
+    options = index_options(large)
+    plan = plan_blocks(sizes_of(large), options, WEIGHTS.config, in_blocks_of_400("auto"))
+    assert plan is not None
+    return options, plan
+
+
+def score_planned(
+    large: DataFrame, options: DataFrame, plan: BlockPlan, *, members: int | None, say: Say
+) -> DataFrame:
+    steps = supersteps(WEIGHTS.config)
+    assert len(steps) == 19
+    return score_in_blocks(
+        large,
+        options,
+        plan,
+        MODEL,
+        steps=steps,
+        members=members,
+        max_bytes=2**30,
+        say=say,
+    )
+
+
+def test_members_are_counted_by_slots_and_memory(spark: SparkSession) -> None:
+    """In local[2]. What speaks against it is said, or refused where it was asked for."""
+    sizes = ComponentSizes(annotations=10**8, tasks=10**7, workers=10**5, options=4)
+    small = Cut(1, 1, ComponentSizes(1000, 100, 10, 4))
+    lines: list[str] = []
+
+    def members(cut: Cut, exchange: Literal["auto", "direct", "shuffle"]) -> int | None:
+        scoring = ScoringConfig(block_exchange=exchange, max_model_gib=1.0)
+        return count_members(spark, [cut], WEIGHTS.config, scoring, say=lines.append)
+
+    assert members(replace(small, blocks=5), "auto") == 2
+    assert members(small, "direct") == 1
+    assert members(small, "shuffle") is None
+    assert lines == []
+    assert members(Cut(100, 1, sizes), "auto") is None
+    (line,) = lines
+    assert re.search(
+        r"over shuffles: all parts in memory need about \d+\.\d GiB in each of 2", line
+    )
+    with pytest.raises(ScoringError, match=r"block_exchange: .*max_model_gib is 1; change that"):
+        members(Cut(100, 1, sizes), "direct")
 
 
 def test_blocks_that_cannot_be_small_enough_fail_before_anything_is_scored(
@@ -194,6 +278,7 @@ def test_a_block_that_is_larger_than_planned_names_the_settings(placed: DataFram
             plan,
             MODEL,
             steps=supersteps(WEIGHTS.config),
+            members=None,
             max_bytes=1000,
             say=lambda _: None,
         ).collect()

@@ -1,0 +1,118 @@
+"""Supersteps of components in parts: in one stage that holds all parts, or in one stage each."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import TypeAlias
+
+from pyspark import RDD
+
+from crowdfm_core.blocks.messages import Superstep
+from crowdfm_core.blocks.program import what_is_read
+from jobs.spark_errors import SPARK_ERRORS
+from jobs.steps.lineage import executors_last
+from jobs.steps.progress import Say
+from jobs.steps.shuffles import compute_shuffle, only_partitions, remove_shuffle
+from udfs.block_transport import Piece, partition_of
+from udfs.blocks_together import member_of, run_together
+from udfs.peers import UnreachablePeerError
+from udfs.score_blocks import FrozenModel, Nodes, run_superstep
+
+__all__ = ["Ended", "deliver", "inbox", "run_supersteps"]
+
+_Pieces: TypeAlias = "RDD[tuple[int, Piece]]"  # each with the node that it is for
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What blocks, and shards, read in the end: all delivered."""
+
+    for_blocks: Sequence[_Pieces]
+    for_shards: Sequence[_Pieces]
+
+
+def run_supersteps(
+    begun: _Pieces,
+    nodes: Nodes,
+    model: FrozenModel,
+    steps: Sequence[Superstep],
+    *,
+    members: int | None,
+    say: Say,
+) -> Ended:
+    """Run all supersteps now.
+
+    begun: what blocks send at their start; members: tasks that hold all parts in memory and are
+    connected to each other, or None, where all that is sent takes the way over Spark's shuffle.
+    The result is the same. It is taken also where tasks cannot connect.
+    """
+    if members is not None:
+        try:
+            return _together(begun, nodes, model, steps, members=members, say=say)
+        except SPARK_ERRORS as error:
+            if UnreachablePeerError.__name__ not in str(error):
+                raise
+            say("executors cannot reach each other: superstep by superstep, over shuffles")
+    return _in_turn(begun, nodes, model, steps, say=say)
+
+
+def deliver(pieces: _Pieces, nodes: Nodes) -> _Pieces:
+    """Bring pieces to their nodes. There is one partition more, which compute_shuffle reads."""
+    return pieces.partitionBy(len(nodes) + 1, partition_of)
+
+
+def inbox(delivered: Sequence[_Pieces], nodes: Nodes, *, shards: bool) -> _Pieces:
+    """What blocks, or shards, were sent at several times; as all are delivered, nothing moves."""
+    together = reduce(RDD.union, delivered)
+    assert together.getNumPartitions() == len(nodes) + 1
+    return only_partitions(together, nodes.shards if shards else nodes.blocks)
+
+
+def _together(
+    begun: _Pieces,
+    nodes: Nodes,
+    model: FrozenModel,
+    steps: Sequence[Superstep],
+    *,
+    members: int,
+    say: Say,
+) -> Ended:
+    """One barrier stage: where a task of it is lost, all of them start again."""
+    say(f"all {len(steps)} supersteps in {members} tasks")
+    held = begun.partitionBy(members, partial(member_of, members=members))
+    run = run_together(nodes, model, steps, secrets.token_bytes(32))
+    sent = deliver(held.barrier().mapPartitionsWithIndex(run), nodes)
+    compute_shuffle(sent)
+    if executors_last(sent.context.master or ""):
+        remove_shuffle(held)
+    return Ended([sent], [sent])
+
+
+def _in_turn(
+    begun: _Pieces, nodes: Nodes, model: FrozenModel, steps: Sequence[Superstep], *, say: Say
+) -> Ended:
+    """A stage per superstep.
+
+    Blocks and shards take turns; these are RDDs, as a superstep then runs the partitions of one
+    side, and what the other side has to read stays where it is. For lost executors all that was
+    sent stays on disk, where they can be lost.
+    """
+    is_local = executors_last(begun.context.master or "")
+    sent = {0: deliver(begun, nodes)}  # by superstep, while any part is to read it
+    of_step, in_the_end = what_is_read(steps)
+    for number, (step, since) in enumerate(zip(steps, of_step, strict=True), start=1):
+        say(f"superstep {number} of {len(steps)}")
+        mail = inbox([sent[n] for n in since], nodes, shards=step.of_shards)
+        mail.setName(f"blocks, superstep {number}")
+        run = run_superstep(nodes, model, step, number)
+        sent[number] = deliver(mail.mapPartitionsWithIndex(run), nodes)
+        compute_shuffle(sent[number])
+        oldest = min(later.start for later in [*of_step[number:], *in_the_end.values()])
+        for was_read in [sent.pop(n) for n in list(sent) if n < oldest]:
+            if is_local:
+                remove_shuffle(was_read)
+    for_blocks, for_shards = ([sent[n] for n in in_the_end[side]] for side in (False, True))
+    return Ended(for_blocks, for_shards)

@@ -16,6 +16,7 @@ from crowdfm_core.backends.vector_memory import load, prefetch, store
 from crowdfm_core.backends.vectors import LANES
 
 __all__ = [
+    "add_at",
     "candidates_to_few_rows",
     "candidates_to_rows",
     "group_max",
@@ -77,6 +78,14 @@ def rows_to_candidates(
     return out
 
 
+@numba.njit(cache=True, parallel=True)
+def add_at(total, place, rows):  # pragma: no cover
+    """Add rows [N, F] to those of total [Q, F] at distinct places [N]."""
+    for i in numba.prange(len(place)):
+        for f in range(rows.shape[1]):
+            total[place[i], f] += rows[i, f]
+
+
 @numba.njit(cache=True, inline="always")
 def _add_task(
     candidates, flat, out, flat_out, row, first, last, answer, candidate_option, is_tied
@@ -110,13 +119,19 @@ def candidates_to_rows(
 
     Walks the workers' side; is_tied [T]. Returns [Q, F].
     """
-    out = np.zeros((row_start[-1], candidates.shape[1]), candidates.dtype)
+    width = candidates.shape[1]
+    out = np.zeros((row_start[-1], width), candidates.dtype)
     flat_out, flat = out.reshape(-1), candidates.reshape(-1)
     for chunk in numba.prange(len(chunk_start) - 1):
         for w in range(chunk_start[chunk], chunk_start[chunk + 1]):
             for p in range(pair_start[w], pair_start[w + 1]):
                 for e in range(entry_start[p], entry_start[p + 1]):
                     t = neighbour[e]
+                    # Tasks that stand anywhere: memory is asked for before it is read.
+                    soon = neighbour[min(e + _AHEAD, len(neighbour) - 1)]
+                    ahead = min(candidate_start[soon + 1] - candidate_start[soon], 16) * width
+                    for f in range(0, ahead, LANES):
+                        prefetch(flat, candidate_start[soon] * width + f)
                     _add_task(
                         candidates,
                         flat,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crowdfm_core.backends.candidate_kernels import add_at
 from crowdfm_core.blocks.messages import Cut, Keyed, Message, Part, bodies, sum_of, total_at
 from crowdfm_core.blocks.results import score_workers, sum_answers
 from crowdfm_core.blocks.unrolled_messages import (
@@ -241,7 +242,7 @@ def _merged(
     first = next(iter(sent.values())).rows
     sums = np.zeros((layout.num_rows, first.shape[1]))
     for block, body in sent.items():
-        sums[rows_of_block[block]] += body.rows
+        add_at(sums, rows_of_block[block], body.rows)
     parts = [body.counts for body in sent.values()]
     counts = total_at(layout.place_of_pooled, parts, first.dtype)
     return sums.astype(first.dtype), counts

@@ -77,11 +77,11 @@ def bytes_of_sizes(config: ModelConfig, sizes: ComponentSizes, *, as_block: bool
     return _unrolled_bytes(config, sizes.annotations, candidates, rows, as_block=as_block)
 
 
-def bytes_held(config: ModelConfig, sizes: ComponentSizes) -> int:
+def bytes_held(config: ModelConfig, sizes: ComponentSizes, *, num_draws: int) -> int:
     """Estimate what a block of such sizes keeps between two layers, with what it was sent or sends,
-    in bytes."""
+    in bytes; num_draws: of option vectors, which the unrolled model has none of."""
     if not isinstance(config, UnrolledConfig):
-        return bytes_of_sizes(config, sizes, as_block=True) // 2
+        return num_draws * bytes_of_sizes(config, sizes, as_block=True) // 2
     width = config.width
     per_candidate, per_row = 4 * width + 40, 4 * width + 44
     return (
@@ -91,10 +91,10 @@ def bytes_held(config: ModelConfig, sizes: ComponentSizes) -> int:
     )
 
 
-def bytes_of_shards(config: ModelConfig, sizes: ComponentSizes) -> int:
+def bytes_of_shards(config: ModelConfig, sizes: ComponentSizes, *, num_draws: int) -> int:
     """Estimate the peak of all shards of a component together, in bytes."""
     if not isinstance(config, UnrolledConfig):
-        return sizes.workers * (10 * config.heads * config.width + 200)
+        return num_draws * sizes.workers * (10 * config.heads * config.width + 200)
     return most_rows(sizes) * (8 * config.width + 100)
 
 

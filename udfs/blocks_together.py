@@ -79,7 +79,8 @@ class Parts:
                     peers.send(peer, number, to, message)
         # Not before the superstep is over: those of one side write to each other, too.
         for to, message in [*arrived, *peers.finish(number)]:
-            self._inbox.setdefault(to, []).append(message)
+            if to in self._states or to in self._nodes.shards:  # not for a block without tasks
+                self._inbox.setdefault(to, []).append(message)
 
     def leave(self, superstep: int) -> Pieces:
         """Send every node its state and its messages, node by node."""

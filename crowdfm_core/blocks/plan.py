@@ -73,14 +73,28 @@ def plan_cut(
     return Cut(blocks, min(shards, _MOST), sizes)
 
 
-def bytes_together(config: ModelConfig, cuts: Sequence[Cut], members: int) -> int:
+def bytes_together(
+    config: ModelConfig,
+    cuts: Sequence[Cut],
+    members: int,
+    *,
+    num_draws: int,
+    assigns: bool = False,
+) -> int:
     """Estimate the peak of each of some processes that hold all parts of components between them
-    and run one at a time, in bytes."""
+    and run one at a time, in bytes; of the process that has most.
+
+    num_draws: of option vectors, where the model has any; assigns: as of `plan_cut`.
+    """
     held = working = 0
     for cut in cuts:
         block = _block(cut.sizes, cut.blocks)
-        held += -(-cut.blocks // members) * bytes_held(config, block)
-        held += bytes_of_shards(config, cut.sizes) // min(members, cut.shards)
+        of_block = bytes_held(config, block, num_draws=num_draws)
+        if assigns:
+            of_block += _WORKER_BYTES * cut.sizes.workers
+        of_shards = bytes_of_shards(config, cut.sizes, num_draws=num_draws)
+        held += -(-cut.blocks // members) * of_block
+        held += -(-cut.shards // members) * of_shards // cut.shards
         working = max(working, bytes_of_sizes(config, block, as_block=True))
     return held + working
 

@@ -193,12 +193,12 @@ class BatchSizes:
     @cached_property
     def _row_count(self) -> np.ndarray:
         of_pair = np.diff(self.layout.graph.workers.entry_start)
-        counts: np.ndarray = of_pair[self.layout.row_pair].astype(float)
-        return counts
+        return of_pair[self.layout.row_pair].astype(float)
 
     @cached_property
     def _worker_count(self) -> np.ndarray:
-        return np.maximum(np.asarray(self.layout.graph.workers.degree, float), 1)
+        counts: np.ndarray = np.maximum(self.layout.graph.workers.degree.astype(float), 1)
+        return counts
 
     @cached_property
     def _counts(self) -> np.ndarray:

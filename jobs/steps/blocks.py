@@ -16,6 +16,7 @@ from crowdfm_core.config import ScoringConfig
 from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.memory import bytes_of_sizes
 from crowdfm_core.models import ModelConfig
+from jobs.steps.exchange import Exchange
 from jobs.steps.progress import Say
 from jobs.steps.scoring import arrange_batches
 from jobs.steps.shuffles import only_partitions
@@ -110,16 +111,15 @@ def score_in_blocks(
     model: FrozenModel,
     *,
     steps: Sequence[Superstep],
-    members: int | None,
+    exchange: Exchange,
     max_bytes: int,
     say: Say,
 ) -> DataFrame:
     """Return scores as `jobs.steps.scoring.score_annotations` does; same grain and columns.
 
     annotations: with component_id, of any components; those of the plan are scored. steps: of the
-    model's architecture; members: as `jobs.steps.supersteps.count_members` says; say: takes a line
-    for each superstep. All of them run now, on the CPU. A part is one partition. Spark repeats what
-    a lost executor held, with the same result.
+    model's architecture; say: takes a line for each. All supersteps run now, on the CPU. A part is
+    one partition. Spark repeats what a lost executor held, with the same result.
     """
     nodes = Nodes(plan.components)
     session = annotations.sparkSession
@@ -129,7 +129,7 @@ def score_in_blocks(
     start = start_blocks(nodes, model, max_bytes=max_bytes)
     begun = only_partitions(read, nodes.blocks).mapPartitionsWithIndex(start)
     say(f"{len(nodes.blocks)} blocks of tasks, {len(nodes.shards)} shards of workers")
-    ended = run_supersteps(begun, nodes, model, steps, members=members, say=say)
+    ended = run_supersteps(begun, nodes, model, steps, exchange=exchange, say=say)
     of_blocks = inbox([read, *ended.for_blocks], nodes, shards=False)
     of_shards = inbox(ended.for_shards, nodes, shards=True)
     of_tasks, of_workers = (

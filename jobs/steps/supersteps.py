@@ -12,17 +12,19 @@ from pyspark import RDD
 
 from crowdfm_core.blocks.messages import Superstep
 from crowdfm_core.blocks.program import what_is_read
-from jobs.spark_errors import SPARK_ERRORS
+from crowdfm_core.errors import CrowdFMError
+from jobs.spark_errors import SPARK_ERRORS, reason_of
+from jobs.steps.exchange import Exchange
 from jobs.steps.lineage import executors_last
 from jobs.steps.progress import Say
 from jobs.steps.shuffles import compute_shuffle, only_partitions, remove_shuffle
 from udfs.block_transport import Piece, partition_of
 from udfs.blocks_together import member_of, run_together
-from udfs.peers import UnreachablePeerError
 from udfs.score_blocks import FrozenModel, Nodes, run_superstep
 
 __all__ = ["Ended", "deliver", "inbox", "run_supersteps"]
 
+_OWN_ERRORS = f"{CrowdFMError.__module__}."  # as tracebacks name them
 _Pieces: TypeAlias = "RDD[tuple[int, Piece]]"  # each with the node that it is for
 
 
@@ -40,22 +42,21 @@ def run_supersteps(
     model: FrozenModel,
     steps: Sequence[Superstep],
     *,
-    members: int | None,
+    exchange: Exchange,
     say: Say,
 ) -> Ended:
-    """Run all supersteps now.
+    """Run all supersteps now; the way that messages take leaves no trace in the result.
 
-    begun: what blocks send at their start; members: tasks that hold all parts in memory and are
-    connected to each other, or None, where all that is sent takes the way over Spark's shuffle.
-    The result is the same. It is taken also where tasks cannot connect.
+    begun: what blocks send at their start.
     """
-    if members is not None:
+    if exchange.members is not None:
         try:
-            return _together(begun, nodes, model, steps, members=members, say=say)
+            return _together(begun, nodes, model, steps, members=exchange.members, say=say)
         except SPARK_ERRORS as error:
-            if UnreachablePeerError.__name__ not in str(error):
+            # What the project's own errors say is true of the other way, too.
+            if not exchange.falls_back or _OWN_ERRORS in str(error):
                 raise
-            say("executors cannot reach each other: superstep by superstep, over shuffles")
+            say(f"from the start, over shuffles, as tasks failed: {reason_of(error)}")
     return _in_turn(begun, nodes, model, steps, say=say)
 
 

@@ -18,11 +18,11 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
 from crowdfm_core.blocks.program import BlockProgram, supersteps
-from crowdfm_core.config import ScoringConfig
+from crowdfm_core.config import InputConfig, JobConfig, OutputConfig, ScoringConfig
 from crowdfm_core.weights import load_weights
 from jobs.steps.blocks import plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
-from jobs.steps.members import count_members
+from jobs.steps.exchange import SHUFFLE, Exchange, plan_exchange
 from jobs.steps.options import index_options
 from tests.short_lived_jvm import JVM_OPTIONS
 from tests.spark.answers import sizes_of
@@ -84,32 +84,36 @@ def main(master: str, folder: str) -> None:
     }
     spark = SparkSession.builder.master(master).config(map=conf).getOrCreate()
     annotations = answers(spark).persist()
-    options, scoring = index_options(annotations), ScoringConfig(max_annotations_per_block=200)
+    options = index_options(annotations)
+    scoring = ScoringConfig(max_annotations_per_block=200, block_exchange="direct")
+    config = JobConfig(
+        input=InputConfig(path="unused"), output=OutputConfig(path="unused"), scoring=scoring
+    )
     plan = plan_blocks(sizes_of(annotations), options, WEIGHTS.config, scoring)
     assert plan is not None
     cuts = [component.cut for component in plan.components]
-    members = count_members(spark, cuts, WEIGHTS.config, scoring, say=say)
+    direct = plan_exchange(spark, cuts, WEIGHTS.config, config, say=say)
     frozen = ("default", WEIGHTS.sha256, 1, 5)
     marker = Path(folder) / "killed"
 
-    def scores(model: FrozenModel, members: int | None) -> pd.DataFrame:
+    def scores(model: FrozenModel, exchange: Exchange) -> pd.DataFrame:
         found = score_in_blocks(
             annotations,
             options,
             plan,
             model,
             steps=supersteps(WEIGHTS.config),
-            members=members,
+            exchange=exchange,
             max_bytes=2**30,
             say=say,
         )
         keys = ["task_id", "worker_id"]
         return found.toPandas().sort_values(keys).set_index(keys)
 
-    lost = scores(Deadly(*frozen, marker=str(marker)), members)
-    expected = scores(FrozenModel(*frozen), None)
+    lost = scores(Deadly(*frozen, marker=str(marker)), direct)
+    expected = scores(FrozenModel(*frozen), SHUFFLE)
     pd.testing.assert_frame_equal(lost, expected, check_exact=True)
-    found = {"members": members, "rows": len(lost), "killed": marker.exists()}
+    found = {"members": direct.members, "rows": len(lost), "killed": marker.exists()}
     sys.stdout.write(json.dumps(found) + "\n")
     spark.stop()
 

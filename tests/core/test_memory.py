@@ -140,7 +140,7 @@ def run(sizes):
     for number, step in enumerate(steps, start=1):
         parts.advance(step, number, SimpleNamespace(number=0, count=1, finish=lambda _: []))
     deque(parts.leave(len(steps)), maxlen=0)
-    return bytes_of("VmHWM") - before, bytes_together(weights.config, [cut], members=1)
+    return bytes_of("VmHWM") - before, bytes_together(weights.config, [cut], 1, num_draws=1)
 
 name, *sizes = sys.argv[1], *map(int, sys.argv[2:])
 weights = load_weights(name)

@@ -24,8 +24,8 @@ from jobs.steps import supersteps as supersteps_of_jobs
 from jobs.steps.blocks import BlockPlan, plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
 from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
+from jobs.steps.exchange import SHUFFLE, Exchange, plan_exchange
 from jobs.steps.gold import GOLD_SCHEMA
-from jobs.steps.members import count_members
 from jobs.steps.options import index_options
 from jobs.steps.progress import Say
 from tests.spark.answers import assignments, sizes_of
@@ -170,40 +170,46 @@ STEPS = [f"superstep {number} of 19" for number in range(1, 20)]
 
 
 @pytest.mark.parametrize(
-    ("members", "said"),
-    [(None, STEPS), (2, ["all 19 supersteps in 2 tasks"])],
+    ("exchange", "said"),
+    [(SHUFFLE, STEPS), (Exchange(2), ["all 19 supersteps in 2 tasks"])],
     ids=["shuffle", "direct"],
 )
 def test_what_was_read_is_removed_from_the_disk(
-    spark: SparkSession, placed: DataFrame, members: int | None, said: list[str]
+    spark: SparkSession, placed: DataFrame, exchange: Exchange, said: list[str]
 ) -> None:
     """In local mode. Over shuffles, each superstep writes the states of all blocks or shards."""
     large = placed.where("project_id = 'large'")
     options, plan = planned(large)
     before = shuffle_files(spark)
     lines: list[str] = []
-    scores = score_planned(large, options, plan, members=members, say=lines.append)
+    scores = score_planned(large, options, plan, exchange=exchange, say=lines.append)
     assert lines == ["3 blocks of tasks, 1 shards of workers", *said]
     left = shuffles_in(shuffle_files(spark) - before)
     assert scores.count() == 300 + 40
     assert len(left) < 10  # the last ones, the blocks as read, and Spark SQL's before
 
 
-def test_where_tasks_cannot_reach_each_other_shuffles_are_taken(
-    placed: DataFrame, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("falls_back", [True, False], ids=["auto", "direct"])
+def test_where_tasks_lose_each_other_shuffles_are_taken_unless_direct_was_asked_for(
+    placed: DataFrame, monkeypatch: pytest.MonkeyPatch, falls_back: bool
 ) -> None:
     def unreachable(*_: Any) -> Any:
         def run(partition: int, sent: Any) -> Any:
-            raise UnreachablePeerError(f"task {partition}: {len(list(sent))} pieces")
+            raise UnreachablePeerError(f"task {partition} has {len(list(sent)) // 10**9} pieces")
 
         return run
 
     monkeypatch.setattr(supersteps_of_jobs, "run_together", unreachable)
     lines: list[str] = []
     large = placed.where("project_id = 'large'")
-    scores = score_planned(large, *planned(large), members=2, say=lines.append)
+    exchange = Exchange(2, falls_back=falls_back)
+    if not falls_back:
+        with pytest.raises(SPARK_ERRORS, match=r"UnreachablePeerError: task . has 0 pieces"):
+            score_planned(large, *planned(large), exchange=exchange, say=lines.append)
+        return
+    scores = score_planned(large, *planned(large), exchange=exchange, say=lines.append)
     assert lines[1].startswith("all 19 supersteps in 2 tasks")
-    assert lines[2].startswith("executors cannot reach each other")
+    assert re.match(r"from the start, over shuffles, .* task . has 0 pieces", lines[2])
     assert lines[3:] == STEPS
     assert scores.count() == 300 + 40
 
@@ -217,7 +223,7 @@ def planned(large: DataFrame) -> tuple[DataFrame, BlockPlan]:
 
 
 def score_planned(
-    large: DataFrame, options: DataFrame, plan: BlockPlan, *, members: int | None, say: Say
+    large: DataFrame, options: DataFrame, plan: BlockPlan, *, exchange: Exchange, say: Say
 ) -> DataFrame:
     steps = supersteps(WEIGHTS.config)
     assert len(steps) == 19
@@ -227,33 +233,34 @@ def score_planned(
         plan,
         MODEL,
         steps=steps,
-        members=members,
+        exchange=exchange,
         max_bytes=2**30,
         say=say,
     )
 
 
-def test_members_are_counted_by_slots_and_memory(spark: SparkSession) -> None:
+def test_the_exchange_is_planned_by_slots_and_memory(spark: SparkSession) -> None:
     """In local[2]. What speaks against it is said, or refused where it was asked for."""
     sizes = ComponentSizes(annotations=10**8, tasks=10**7, workers=10**5, options=4)
     small = Cut(1, 1, ComponentSizes(1000, 100, 10, 4))
     lines: list[str] = []
 
-    def members(cut: Cut, exchange: Literal["auto", "direct", "shuffle"]) -> int | None:
-        scoring = ScoringConfig(block_exchange=exchange, max_model_gib=1.0)
-        return count_members(spark, [cut], WEIGHTS.config, scoring, say=lines.append)
+    def exchange(cut: Cut, asked: Literal["auto", "direct", "shuffle"], gib: float = 1) -> Exchange:
+        scoring = ScoringConfig(block_exchange=asked, max_model_gib=gib)
+        config = replace(CONFIG, scoring=scoring)
+        return plan_exchange(spark, [cut], WEIGHTS.config, config, say=lines.append)
 
-    assert members(replace(small, blocks=5), "auto") == 2
-    assert members(small, "direct") == 1
-    assert members(small, "shuffle") is None
+    assert exchange(replace(small, blocks=5), "auto") == Exchange(2, falls_back=True)
+    assert exchange(small, "direct") == Exchange(1)
+    assert exchange(small, "shuffle") == SHUFFLE
     assert lines == []
-    assert members(Cut(100, 1, sizes), "auto") is None
+    large = Cut(100, 1, sizes)
+    assert exchange(large, "auto") == SHUFFLE
     (line,) = lines
-    assert re.search(
-        r"over shuffles: all parts in memory need about \d+\.\d GiB in each of 2", line
-    )
+    assert re.search(r"all parts in memory need about \d+\.\d GiB in each of 2 tasks", line)
     with pytest.raises(ScoringError, match=r"block_exchange: .*max_model_gib is 1; change that"):
-        members(Cut(100, 1, sizes), "direct")
+        exchange(large, "direct")
+    assert exchange(large, "auto", gib=100) == Exchange(2, falls_back=True)
 
 
 def test_blocks_that_cannot_be_small_enough_fail_before_anything_is_scored(
@@ -278,7 +285,7 @@ def test_a_block_that_is_larger_than_planned_names_the_settings(placed: DataFram
             plan,
             MODEL,
             steps=supersteps(WEIGHTS.config),
-            members=None,
+            exchange=SHUFFLE,
             max_bytes=1000,
             say=lambda _: None,
         ).collect()

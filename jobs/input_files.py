@@ -20,7 +20,15 @@ from crowdfm_core.errors import InputError
 from udfs.csv_lines import RECORD_SCHEMA, join_csv_lines
 from udfs.parquet_footers import FOOTER_SCHEMA, read_footers
 
-__all__ = ["MALFORMED", "SOURCE_FILE", "InputParts", "list_files", "open_csv", "open_parquet"]
+__all__ = [
+    "MALFORMED",
+    "SOURCE_FILE",
+    "InputParts",
+    "list_files",
+    "open_csv",
+    "open_parquet",
+    "quoted",
+]
 
 MALFORMED = "_malformed_row"  # the text of a row that could not be parsed, else null
 SOURCE_FILE = "_source_file"
@@ -124,7 +132,7 @@ def _parsed(records: DataFrame, schema: StructType, options: dict[str, str]) -> 
     """Parse records as the reader of whole files does; what is not intact is malformed."""
     # Options of the file reader that mean nothing for a single record.
     known = {name: value for name, value in options.items() if name not in ("basePath", "header")}
-    ddl = ", ".join(f"`{_escaped(field.name)}` {field.dataType.simpleString()}" for field in schema)
+    ddl = ", ".join(f"{quoted(field.name)} {field.dataType.simpleString()}" for field in schema)
     parsed = F.from_csv("record", ddl, known)
     none = F.lit(None).cast("string")
     columns = [
@@ -182,5 +190,7 @@ def _literal(path: str) -> str:
     return re.sub(r"([\\\[\]{}*?])", r"\\\1", path)
 
 
-def _escaped(name: str) -> str:
-    return name.replace("`", "``")
+def quoted(name: str) -> str:
+    """Write the name of a column, whatever is in it, as Spark SQL reads it."""
+    escaped = name.replace("`", "``")
+    return f"`{escaped}`"

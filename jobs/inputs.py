@@ -13,7 +13,15 @@ from pyspark.sql.types import DoubleType, FloatType, StructType, TimestampType
 
 from crowdfm_core.config import SourceConfig
 from crowdfm_core.errors import InputError
-from jobs.input_files import MALFORMED, SOURCE_FILE, InputParts, list_files, open_csv, open_parquet
+from jobs.input_files import (
+    MALFORMED,
+    SOURCE_FILE,
+    InputParts,
+    list_files,
+    open_csv,
+    open_parquet,
+    quoted,
+)
 from jobs.spark_errors import SPARK_ERRORS, reason_of
 
 __all__ = ["input_fingerprint", "input_table_id", "input_version", "read_changes", "read_rows"]
@@ -138,7 +146,7 @@ def _without_file(rows: DataFrame) -> DataFrame:
 def _in_one_shape(rows: DataFrame, config: SourceConfig) -> DataFrame:
     """Return the columns of read_rows, of one part of the source."""
     own = [name for name in rows.columns if name not in (MALFORMED, SOURCE_FILE)]
-    record = F.to_json(F.struct(*(F.col(f"`{_escaped(name)}`") for name in own)))
+    record = F.to_json(F.struct(*(F.col(quoted(name)) for name in own)))
     problem = F.lit(None).cast("string")
     if MALFORMED in rows.columns:
         record = F.coalesce(F.col(MALFORMED), record)
@@ -173,7 +181,7 @@ def _text(schema: StructType, source: str | None, role: str, config: SourceConfi
     if source is None or source not in schema.names:  # files may lack what others have
         value = config.default_project if source is None and role == "project_id" else None
         return F.lit(value).cast("string").alias(role)
-    column = F.col(f"`{_escaped(source)}`")
+    column = F.col(quoted(source))
     kind = schema[source].dataType
     if isinstance(kind, (DoubleType, FloatType)):
         # A column of whole numbers becomes floating as soon as one of them is missing.
@@ -190,9 +198,5 @@ def _typed_time(schema: StructType, source: str | None) -> Column:
     """A time that was read need not be written out as text, and be parsed again, in every row."""
     column = F.lit(None)
     if source in schema.names and isinstance(schema[str(source)].dataType, TimestampType):
-        column = F.col(f"`{_escaped(str(source))}`")
+        column = F.col(quoted(str(source)))
     return column.cast("timestamp").alias("typed_time")
-
-
-def _escaped(name: str) -> str:
-    return name.replace("`", "``")

@@ -69,22 +69,18 @@ class CutComponent:
 
 
 class Nodes:
-    """Which part of which component a node is; all blocks come before all shards."""
+    """Which part of which component a node is, of components that follow one another; all blocks
+    come before all shards."""
 
     def __init__(self, components: Sequence[CutComponent]) -> None:
         self._parts: dict[int, tuple[CutComponent, Part]] = {}
         for component in components:
-            for number in range(component.cut.blocks):
-                place = component, Part(is_shard=False, number=number)
-                self._parts[component.first_block + number] = place
-            for number in range(component.cut.shards):
-                place = component, Part(is_shard=True, number=number)
-                self._parts[component.first_shard + number] = place
-        self.blocks = range(sum(component.cut.blocks for component in components))
-        self.shards = range(len(self.blocks), len(self._parts))
-
-    def __len__(self) -> int:
-        return len(self._parts)
+            for is_shard, number in ((False, component.cut.blocks), (True, component.cut.shards)):
+                for part in (Part(is_shard, place) for place in range(number)):
+                    self._parts[component.node_of(part)] = component, part
+        first, last = components[0], components[-1]
+        self.blocks = range(first.first_block, last.first_block + last.cut.blocks)
+        self.shards = range(first.first_shard, last.first_shard + last.cut.shards)
 
     def __getitem__(self, node: int) -> tuple[CutComponent, Part]:
         return self._parts[node]

@@ -19,7 +19,6 @@ from crowdfm_core.models import ModelConfig
 from jobs.steps.exchange import Exchange
 from jobs.steps.progress import Say
 from jobs.steps.scoring import arrange_batches
-from jobs.steps.shuffles import only_partitions
 from jobs.steps.supersteps import deliver, inbox, run_supersteps
 from udfs.batch_tables import SCORE_SCHEMA
 from udfs.block_transport import PIECE_SCHEMA, node_and_piece
@@ -31,7 +30,6 @@ from udfs.score_blocks import (
     finish_shards,
     read_blocks,
     score_rows,
-    start_blocks,
 )
 
 __all__ = ["BlockPlan", "plan_blocks", "score_in_blocks"]
@@ -111,27 +109,28 @@ def score_in_blocks(
     model: FrozenModel,
     *,
     steps: Sequence[Superstep],
-    exchange: Exchange,
+    exchanges: Sequence[Exchange],
     max_bytes: int,
     say: Say,
 ) -> DataFrame:
     """Return scores as `jobs.steps.scoring.score_annotations` does; same grain and columns.
 
-    annotations: with component_id, of any components; those of the plan are scored. steps: of the
-    model's architecture; say: takes a line for each. All supersteps run now, on the CPU. A part is
-    one partition. Spark repeats what a lost executor held, with the same result.
+    annotations: with component_id, of any components; those of the plan are scored, in the order of
+    exchanges. steps: of the model's architecture; say: takes a line for each. All supersteps run
+    now, on the CPU. A part is one partition. Spark repeats what a lost executor held, with the same
+    result.
     """
     nodes = Nodes(plan.components)
     session = annotations.sparkSession
     arranged = arrange_batches(_with_block(annotations, plan), options, _batches(plan))
     rows = arranged.mapInArrow(read_blocks, PIECE_SCHEMA).rdd
-    read = deliver(rows.map(node_and_piece), nodes)
-    start = start_blocks(nodes, model, max_bytes=max_bytes)
-    begun = only_partitions(read, nodes.blocks).mapPartitionsWithIndex(start)
-    say(f"{len(nodes.blocks)} blocks of tasks, {len(nodes.shards)} shards of workers")
-    ended = run_supersteps(begun, nodes, model, steps, exchange=exchange, say=say)
-    of_blocks = inbox([read, *ended.for_blocks], nodes, shards=False)
-    of_shards = inbox(ended.for_shards, nodes, shards=True)
+    read = deliver(rows.map(node_and_piece), nodes.shards.stop + 1)
+    ended = [
+        run_supersteps(read, model, steps, exchange=exchange, max_bytes=max_bytes, say=say)
+        for exchange in exchanges
+    ]
+    of_blocks = inbox([read, *(sent for of in ended for sent in of.for_blocks)], nodes.blocks)
+    of_shards = inbox([sent for of in ended for sent in of.for_shards], nodes.shards)
     of_tasks, of_workers = (
         session.createDataFrame(streams, "stream binary", verifySchema=False)
         for streams in (

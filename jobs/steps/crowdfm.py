@@ -14,7 +14,7 @@ from crowdfm_core.config import JobConfig
 from crowdfm_core.weights import load_weights
 from jobs.steps.batches import assign_batches
 from jobs.steps.blocks import plan_blocks, score_in_blocks
-from jobs.steps.exchange import plan_exchange
+from jobs.steps.exchange import plan_exchanges
 from jobs.steps.outputs import assignments_from_scores, labels_from_scores, workers_from_scores
 from jobs.steps.progress import Say
 from jobs.steps.scoring import score_annotations
@@ -93,8 +93,7 @@ def aggregate_with_crowdfm(
             config.output.max_probabilities,
             config.assignments,
         )
-        cuts = [component.cut for component in plan.components]
-        exchange = plan_exchange(components.sparkSession, cuts, model, config, say=say)
+        exchanges = plan_exchanges(components.sparkSession, plan.components, model, config, say=say)
         scores = scores.unionByName(
             score_in_blocks(
                 annotations,
@@ -102,7 +101,7 @@ def aggregate_with_crowdfm(
                 plan,
                 frozen,
                 steps=supersteps(model, assigns=assigns),
-                exchange=exchange,
+                exchanges=exchanges,
                 max_bytes=max_bytes,
                 say=say,
             )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from pyspark.sql import SparkSession
 
-from crowdfm_core.blocks.messages import Cut
 from crowdfm_core.blocks.plan import bytes_together
 from crowdfm_core.config import JobConfig
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.models import ModelConfig
 from jobs.steps.lineage import executors_last
 from jobs.steps.progress import Say
+from udfs.score_blocks import CutComponent
 
-__all__ = ["SHUFFLE", "Exchange", "plan_exchange"]
+__all__ = ["Exchange", "plan_exchanges"]
 
 _MOST_MEMBERS = 256  # each is connected to all others
 # What would have to cover connections between tasks, too.
@@ -29,43 +29,91 @@ _ENCRYPTED = (
 
 @dataclass(frozen=True)
 class Exchange:
-    """members: tasks of one barrier stage that hold all parts and are connected to each other, or
-    None, where all that is sent takes the way over Spark's shuffle. falls_back: whether it takes
-    that way where such a stage fails."""
+    """How the parts of some components that follow one another reach each other.
 
-    members: int | None
+    members: tasks of one barrier stage that hold all of them and are connected to each other, or
+    None, where all that is sent takes the way over Spark's shuffle. falls_back: whether it takes
+    that way where such a stage fails.
+    """
+
+    components: Sequence[CutComponent]
+    members: int | None = None
     falls_back: bool = False
 
 
-SHUFFLE = Exchange(None)
-
-
-def plan_exchange(
+def plan_exchanges(
     session: SparkSession,
-    cuts: Sequence[Cut],
+    components: Sequence[CutComponent],
     model: ModelConfig,
     config: JobConfig,
     *,
     say: Say,
-) -> Exchange:
-    """Say how the parts of some components reach each other.
+) -> list[Exchange]:
+    """Say how the parts of components reach each other: of all of them, in order, as many together
+    as fit into the memory of the tasks that hold them.
 
-    There are no more members than run at the same time although an executor is lost and not
+    What does not fit alone takes the way over shuffles; so does everything where Spark's settings
+    ask for it. The tasks are no more than run at the same time although an executor is lost and not
     replaced, as Spark would wait for ever. say: takes a line where the shuffle is the second
     choice. Raises ScoringError where scoring.block_exchange asks for what cannot be.
     """
     scoring = config.scoring
     if scoring.block_exchange == "shuffle":
-        return SHUFFLE
-    blocks = sum(cut.blocks for cut in cuts)
-    members = min(max(_lasting_slots(session), 1), blocks, _MOST_MEMBERS)
-    needed = bytes_together(
-        model,
-        cuts,
-        members,
-        num_draws=config.model.num_draws,
-        assigns=config.assignments is not None,
-    )
+        return [Exchange(components)]
+    slots = max(min(_lasting_slots(session), _MOST_MEMBERS), 1)
+
+    def members(together: Sequence[CutComponent]) -> int:
+        return min(slots, sum(component.cut.blocks for component in together))
+
+    def gib(together: Sequence[CutComponent]) -> float:
+        cuts = [component.cut for component in together]
+        assigns = config.assignments is not None
+        draws = config.model.num_draws
+        needed = bytes_together(model, cuts, members(together), num_draws=draws, assigns=assigns)
+        return needed / 2**30
+
+    problems = _problems(session)
+    if problems:
+        exchanges = [Exchange(components)]
+    else:
+        groups = _groups(components, lambda together: gib(together) <= scoring.max_model_gib)
+        exchanges = [Exchange(group, members(group), falls_back=True) for group in groups]
+    for place, exchange in enumerate(exchanges):
+        group = exchange.components
+        if exchange.members is not None and gib(group) > scoring.max_model_gib:
+            problems.append(
+                f"project {group[0].project_id!r} takes about {gib(group):.1f} GiB in each of "
+                f"{exchange.members} tasks to hold it in memory, and scoring.max_model_gib is "
+                f"{scoring.max_model_gib:g}"
+            )
+            exchanges[place] = Exchange(group)
+    if scoring.block_exchange == "direct":
+        if problems:
+            raise ScoringError(
+                "scoring.block_exchange: expected a cluster that can do direct, but "
+                f"{'; '.join(problems)}; change that, or set it to auto"
+            )
+        return [replace(exchange, falls_back=False) for exchange in exchanges]
+    if problems:
+        say(f"blocks exchange messages over shuffles: {'; '.join(problems)}")
+    return exchanges
+
+
+def _groups(
+    components: Sequence[CutComponent], fits: Callable[[Sequence[CutComponent]], bool]
+) -> list[list[CutComponent]]:
+    """Those that follow one another and fit together; one that fits nowhere is alone."""
+    groups: list[list[CutComponent]] = []
+    for component in components:
+        if groups and fits([*groups[-1], component]):
+            groups[-1].append(component)
+        else:
+            groups.append([component])
+    return groups
+
+
+def _problems(session: SparkSession) -> list[str]:
+    """What in Spark's settings speaks against connections between tasks."""
     problems = [
         f"{name} is true, and connections between tasks are not encrypted"
         for name in _ENCRYPTED
@@ -73,21 +121,7 @@ def plan_exchange(
     ]
     if _is_true(session, "spark.dynamicAllocation.enabled") and not _is_local(session):
         problems.append("spark.dynamicAllocation.enabled is true, and Spark has no barriers then")
-    if needed > scoring.max_model_gib * 2**30:
-        problems.append(
-            f"all parts in memory need about {needed / 2**30:.1f} GiB in each of {members} tasks, "
-            f"and scoring.max_model_gib is {scoring.max_model_gib:g}"
-        )
-    asked_for = scoring.block_exchange == "direct"
-    if not problems:
-        return Exchange(members, falls_back=not asked_for)
-    if asked_for:
-        raise ScoringError(
-            f"scoring.block_exchange: expected a cluster that can do direct, but "
-            f"{'; '.join(problems)}; change that, or set it to auto"
-        )
-    say(f"blocks exchange messages over shuffles: {'; '.join(problems)}")
-    return SHUFFLE
+    return problems
 
 
 def _lasting_slots(session: SparkSession) -> int:

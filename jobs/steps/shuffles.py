@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pyspark import RDD
 
-__all__ = ["compute_shuffle", "only_partitions", "remove_shuffle"]
+__all__ = ["compute_shuffle", "only_partitions", "remove_shuffle", "shuffle_id"]
 
 T = TypeVar("T")
 
@@ -36,8 +36,11 @@ def remove_shuffle(shuffled: RDD[Any]) -> None:
 
     Spark removes it when nothing refers to it any more, but all that was made from it does.
     """
-    # partitionBy makes a shuffle and takes its values.
-    dependency = shuffled._jrdd.rdd().dependencies().head().rdd().dependencies().head()
     cleaner = shuffled.context._jsc.sc().cleaner()
     if cleaner.isDefined():  # not with spark.cleaner.referenceTracking=false
-        cleaner.get().doCleanupShuffle(dependency.shuffleId(), True)
+        cleaner.get().doCleanupShuffle(shuffle_id(shuffled), True)
+
+
+def shuffle_id(shuffled: RDD[Any]) -> int:
+    """What Spark calls the shuffle of RDD.partitionBy, which makes one and takes its values."""
+    return int(shuffled._jrdd.rdd().dependencies().head().rdd().dependencies().head().shuffleId())

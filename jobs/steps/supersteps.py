@@ -20,7 +20,7 @@ from jobs.steps.progress import Say
 from jobs.steps.shuffles import compute_shuffle, only_partitions, remove_shuffle
 from udfs.block_transport import Piece, partition_of
 from udfs.blocks_together import member_of, run_together
-from udfs.score_blocks import FrozenModel, Nodes, run_superstep
+from udfs.score_blocks import FrozenModel, Nodes, run_superstep, start_blocks
 
 __all__ = ["Ended", "deliver", "inbox", "run_supersteps"]
 
@@ -37,55 +37,63 @@ class Ended:
 
 
 def run_supersteps(
-    begun: _Pieces,
-    nodes: Nodes,
+    read: _Pieces,
     model: FrozenModel,
     steps: Sequence[Superstep],
     *,
     exchange: Exchange,
+    max_bytes: int,
     say: Say,
 ) -> Ended:
-    """Run all supersteps now; the way that messages take leaves no trace in the result.
+    """Start the blocks of some components and run all supersteps now; the way that messages take
+    leaves no trace in the result.
 
-    begun: what blocks send at their start.
+    read: delivered blocks of these components and others.
     """
+    nodes = Nodes(exchange.components)
+    start = start_blocks(nodes, model, max_bytes=max_bytes)
+    begun = only_partitions(read, nodes.blocks).mapPartitionsWithIndex(start)
+    partitions = read.getNumPartitions()
+    say(f"{len(nodes.blocks)} blocks of tasks, {len(nodes.shards)} shards of workers")
     if exchange.members is not None:
         try:
-            return _together(begun, nodes, model, steps, members=exchange.members, say=say)
+            return _together(begun, nodes, partitions, model, steps, exchange.members, say=say)
         except SPARK_ERRORS as error:
             # What the project's own errors say is true of the other way, too.
             if not exchange.falls_back or _OWN_ERRORS in str(error):
                 raise
             say(f"from the start, over shuffles, as tasks failed: {reason_of(error)}")
-    return _in_turn(begun, nodes, model, steps, say=say)
+    return _in_turn(begun, nodes, partitions, model, steps, say=say)
 
 
-def deliver(pieces: _Pieces, nodes: Nodes) -> _Pieces:
-    """Bring pieces to their nodes. There is one partition more, which compute_shuffle reads."""
-    return pieces.partitionBy(len(nodes) + 1, partition_of)
+def deliver(pieces: _Pieces, partitions: int) -> _Pieces:
+    """Bring pieces to their nodes, each a partition. The last one is nobody's: compute_shuffle
+    reads it."""
+    return pieces.partitionBy(partitions, partition_of)
 
 
-def inbox(delivered: Sequence[_Pieces], nodes: Nodes, *, shards: bool) -> _Pieces:
-    """What blocks, or shards, were sent at several times; as all are delivered, nothing moves."""
+def inbox(delivered: Sequence[_Pieces], nodes: range) -> _Pieces:
+    """What nodes were sent at several times; as all are delivered, nothing moves."""
     together = reduce(RDD.union, delivered)
-    assert together.getNumPartitions() == len(nodes) + 1
-    return only_partitions(together, nodes.shards if shards else nodes.blocks)
+    assert together.getNumPartitions() == delivered[0].getNumPartitions()
+    return only_partitions(together, nodes)
 
 
 def _together(
     begun: _Pieces,
     nodes: Nodes,
+    partitions: int,
     model: FrozenModel,
     steps: Sequence[Superstep],
-    *,
     members: int,
+    *,
     say: Say,
 ) -> Ended:
     """One barrier stage: where a task of it is lost, all of them start again."""
     say(f"all {len(steps)} supersteps in {members} tasks")
     held = begun.partitionBy(members, partial(member_of, members=members))
     run = run_together(nodes, model, steps, secrets.token_bytes(32))
-    sent = deliver(held.barrier().mapPartitionsWithIndex(run), nodes)
+    sent = deliver(held.barrier().mapPartitionsWithIndex(run), partitions)
     compute_shuffle(sent)
     if executors_last(sent.context.master or ""):
         remove_shuffle(held)
@@ -93,7 +101,13 @@ def _together(
 
 
 def _in_turn(
-    begun: _Pieces, nodes: Nodes, model: FrozenModel, steps: Sequence[Superstep], *, say: Say
+    begun: _Pieces,
+    nodes: Nodes,
+    partitions: int,
+    model: FrozenModel,
+    steps: Sequence[Superstep],
+    *,
+    say: Say,
 ) -> Ended:
     """A stage per superstep.
 
@@ -102,14 +116,14 @@ def _in_turn(
     sent stays on disk, where they can be lost.
     """
     is_local = executors_last(begun.context.master or "")
-    sent = {0: deliver(begun, nodes)}  # by superstep, while any part is to read it
+    sent = {0: deliver(begun, partitions)}  # by superstep, while any part is to read it
     of_step, in_the_end = what_is_read(steps)
     for number, (step, since) in enumerate(zip(steps, of_step, strict=True), start=1):
         say(f"superstep {number} of {len(steps)}")
-        mail = inbox([sent[n] for n in since], nodes, shards=step.of_shards)
+        mail = inbox([sent[n] for n in since], nodes.shards if step.of_shards else nodes.blocks)
         mail.setName(f"blocks, superstep {number}")
         run = run_superstep(nodes, model, step, number)
-        sent[number] = deliver(mail.mapPartitionsWithIndex(run), nodes)
+        sent[number] = deliver(mail.mapPartitionsWithIndex(run), partitions)
         compute_shuffle(sent[number])
         oldest = min(later.start for later in [*of_step[number:], *in_the_end.values()])
         for was_read in [sent.pop(n) for n in list(sent) if n < oldest]:

@@ -22,9 +22,9 @@ from crowdfm_core.config import InputConfig, JobConfig, OutputConfig, ScoringCon
 from crowdfm_core.weights import load_weights
 from jobs.steps.blocks import plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
-from jobs.steps.exchange import SHUFFLE, Exchange, plan_exchange
+from jobs.steps.exchange import Exchange, plan_exchanges
 from jobs.steps.options import index_options
-from tests.short_lived_jvm import JVM_OPTIONS
+from tests.cluster.standalone import LOOPBACK_CONF
 from tests.spark.answers import sizes_of
 from udfs.score_blocks import FrozenModel
 
@@ -72,12 +72,7 @@ def say(line: str) -> None:
 
 def main(master: str, folder: str) -> None:
     conf: dict[str, bool | float | int | str | None] = {
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": JVM_OPTIONS,
-        "spark.executor.extraJavaOptions": JVM_OPTIONS,
-        "spark.executor.memory": "700m",
-        "spark.sql.shuffle.partitions": "4",
+        **LOOPBACK_CONF,
         "spark.ui.enabled": "false",
         "spark.scheduler.minRegisteredResourcesRatio": "1.0",
         "spark.cores.max": "4",
@@ -91,8 +86,7 @@ def main(master: str, folder: str) -> None:
     )
     plan = plan_blocks(sizes_of(annotations), options, WEIGHTS.config, scoring)
     assert plan is not None
-    cuts = [component.cut for component in plan.components]
-    direct = plan_exchange(spark, cuts, WEIGHTS.config, config, say=say)
+    (direct,) = plan_exchanges(spark, plan.components, WEIGHTS.config, config, say=say)
     frozen = ("default", WEIGHTS.sha256, 1, 5)
     marker = Path(folder) / "killed"
 
@@ -103,7 +97,7 @@ def main(master: str, folder: str) -> None:
             plan,
             model,
             steps=supersteps(WEIGHTS.config),
-            exchange=exchange,
+            exchanges=[exchange],
             max_bytes=2**30,
             say=say,
         )
@@ -111,7 +105,7 @@ def main(master: str, folder: str) -> None:
         return found.toPandas().sort_values(keys).set_index(keys)
 
     lost = scores(Deadly(*frozen, marker=str(marker)), direct)
-    expected = scores(FrozenModel(*frozen), SHUFFLE)
+    expected = scores(FrozenModel(*frozen), Exchange(plan.components))
     pd.testing.assert_frame_equal(lost, expected, check_exact=True)
     found = {"members": direct.members, "rows": len(lost), "killed": marker.exists()}
     sys.stdout.write(json.dumps(found) + "\n")

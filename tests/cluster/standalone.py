@@ -20,7 +20,17 @@ import pyspark
 
 from tests.short_lived_jvm import JVM_OPTIONS
 
-__all__ = ["StandaloneCluster", "standalone_cluster"]
+__all__ = ["LOOPBACK_CONF", "StandaloneCluster", "standalone_cluster"]
+
+# Of applications on such a cluster.
+LOOPBACK_CONF = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.extraJavaOptions": JVM_OPTIONS,
+    "spark.executor.extraJavaOptions": JVM_OPTIONS,
+    "spark.executor.memory": "700m",
+    "spark.sql.shuffle.partitions": "4",
+}
 
 _START_SECONDS = 60.0
 

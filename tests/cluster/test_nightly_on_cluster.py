@@ -24,7 +24,7 @@ from pyspark.sql import SparkSession
 
 from jobs.schemas import QUALITY_TABLES, TABLES
 from tests.cluster.event_log import DEFAULT_PROFILE, Stage, read_stages, task_requests
-from tests.cluster.standalone import StandaloneCluster, standalone_cluster
+from tests.cluster.standalone import LOOPBACK_CONF, StandaloneCluster, standalone_cluster
 from tests.project.test_conf import DELTA
 from tests.short_lived_jvm import JVM_OPTIONS
 
@@ -87,12 +87,7 @@ def _settings(lake: Path, folder: Path) -> Path:
         "spark.eventLog.enabled": "true",
         "spark.eventLog.compress": "false",
         "spark.eventLog.dir": (folder / "events").as_uri(),
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": JVM_OPTIONS,
-        "spark.executor.extraJavaOptions": JVM_OPTIONS,
-        "spark.executor.memory": "700m",
-        "spark.sql.shuffle.partitions": "4",
+        **LOOPBACK_CONF,
         "spark.databricks.delta.snapshotPartitions": "2",
     }
     settings = {

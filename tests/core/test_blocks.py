@@ -23,6 +23,7 @@ from crowdfm_core.models.unrolled_config import UnrolledConfig
 from crowdfm_core.read_outs import CALIBRATION_HEAD, PREFIX
 from crowdfm_core.scoring import AnnotationBatch, ScoredBatch, ScoredWorkers, Scorer
 from crowdfm_core.weights import FrozenWeights, load_weights
+from tests.core.block_batches import block_of, name
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,6 @@ def component(
         num_options=np.array([options], np.int32),
         num_workers=int(worker.max()) + 1,
     )
-
-
-def block_of(batch: AnnotationBatch, here: np.ndarray) -> tuple[AnnotationBatch, list[str]]:
-    """The annotations of some tasks, renumbered, and the names of their workers."""
-    rows = np.isin(batch.task_index, here)
-    workers, worker = np.unique(batch.worker_index[rows], return_inverse=True)
-    part = AnnotationBatch(
-        task_index=np.searchsorted(here, batch.task_index[rows]).astype(np.int32),
-        worker_index=worker.astype(np.int32),
-        option_index=batch.option_index[rows],
-        task_project=np.zeros(len(here), np.int32),
-        project_ids=batch.project_ids,
-        num_options=batch.num_options,
-        num_workers=len(workers),
-    )
-    return part, [name(w) for w in workers]
-
-
-def name(worker: int) -> str:
-    return f"w{worker:06}"
 
 
 def run_in_parts(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -106,12 +105,14 @@ import gc, pickle, re, sys, tempfile
 from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
+import numpy as np
 from crowdfm_core.blocks.messages import Cut, Part
 from crowdfm_core.blocks.plan import bytes_together
 from crowdfm_core.blocks.program import supersteps
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.weights import load_weights
-from tests.core.test_memory import batch_of, blocks_of
+from tests.core.block_batches import block_of
+from tests.core.test_memory import batch_of
 from udfs.block_transport import Parcel, pack
 from udfs.blocks_together import Parts
 from udfs.score_blocks import CutComponent, FrozenModel, Nodes
@@ -124,13 +125,15 @@ def run(sizes):
     cut = Cut(4, 2, ComponentSizes(*sizes))
     component = CutComponent("large", "c", cut, first_block=0, first_shard=4)
     nodes, folder = Nodes([component]), Path(tempfile.mkdtemp())
-    for number, (batch, names) in enumerate(blocks_of(batch_of(*sizes), 4)):
+    whole = batch_of(*sizes)
+    for number in range(4):
+        batch, names = block_of(whole, np.arange(number, sizes[1], 4))
         part = Part(False, number)
         state, sent = model.program().start(part, cut, batch, names, max_bytes=2**40)
         parcels = [Parcel(number, state), *(Parcel(component.node_of(m.to), m) for m in sent)]
         pieces = list(pack(parcels, superstep=0, sender=number))
         (folder / str(number)).write_bytes(pickle.dumps(pieces))
-    del batch, names, state, sent, parcels, pieces
+    del whole, batch, names, state, sent, parcels, pieces
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = bytes_of("VmRSS")
@@ -164,26 +167,6 @@ def batch_of(annotations: int, tasks: int, workers: int, options: int) -> Annota
         num_options=np.array([options], np.int32),
         num_workers=workers,
     )
-
-
-def blocks_of(batch: AnnotationBatch, number: int) -> Iterator[tuple[AnnotationBatch, list[str]]]:
-    """Every block with the names of its workers."""
-    for block in range(number):
-        here = batch.task_index % number == block
-        workers, worker = np.unique(batch.worker_index[here], return_inverse=True)
-        tasks, task = np.unique(batch.task_index[here], return_inverse=True)
-        yield (
-            AnnotationBatch(
-                task_index=task.astype(np.int32),
-                worker_index=worker.astype(np.int32),
-                option_index=batch.option_index[here],
-                task_project=np.zeros(len(tasks), np.int32),
-                project_ids=batch.project_ids,
-                num_options=batch.num_options,
-                num_workers=len(workers),
-            ),
-            [f"w{w}" for w in workers],
-        )
 
 
 def graph_of(batch: AnnotationBatch) -> AnnotationGraph:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from chispa import assert_df_equality
+from pyspark import RDD
 from pyspark.sql import DataFrame, SparkSession
 
 from crowdfm_core.assignment_rule import AssignmentRule
@@ -24,14 +25,15 @@ from jobs.steps import supersteps as supersteps_of_jobs
 from jobs.steps.blocks import BlockPlan, plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
 from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
-from jobs.steps.exchange import SHUFFLE, Exchange, plan_exchange
+from jobs.steps.exchange import Exchange, plan_exchanges
 from jobs.steps.gold import GOLD_SCHEMA
 from jobs.steps.options import index_options
 from jobs.steps.progress import Say
+from jobs.steps.shuffles import remove_shuffle, shuffle_id
 from tests.spark.answers import assignments, sizes_of
 from tests.spark.disk import shuffle_files, shuffles_in
 from udfs.peers import UnreachablePeerError
-from udfs.score_blocks import FrozenModel
+from udfs.score_blocks import CutComponent, FrozenModel
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
 WEIGHTS = load_weights()
@@ -170,23 +172,37 @@ STEPS = [f"superstep {number} of 19" for number in range(1, 20)]
 
 
 @pytest.mark.parametrize(
-    ("exchange", "said"),
-    [(SHUFFLE, STEPS), (Exchange(2), ["all 19 supersteps in 2 tasks"])],
+    ("members", "said", "number"),
+    [
+        (None, STEPS, 18),  # of 20: all but what blocks and shards read in the end
+        (2, ["all 19 supersteps in 2 tasks"], 1),  # of 2: what the blocks began with
+    ],
     ids=["shuffle", "direct"],
 )
 def test_what_was_read_is_removed_from_the_disk(
-    spark: SparkSession, placed: DataFrame, exchange: Exchange, said: list[str]
+    spark: SparkSession,
+    placed: DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+    members: int | None,
+    said: list[str],
+    number: int,
 ) -> None:
     """In local mode. Over shuffles, each superstep writes the states of all blocks or shards."""
+    removed = set()
+
+    def remove(shuffled: RDD[Any]) -> None:
+        removed.add(str(shuffle_id(shuffled)))
+        assert removed & shuffles_in(shuffle_files(spark))
+        remove_shuffle(shuffled)
+
+    monkeypatch.setattr(supersteps_of_jobs, "remove_shuffle", remove)
     large = placed.where("project_id = 'large'")
-    options, plan = planned(large)
-    before = shuffle_files(spark)
     lines: list[str] = []
-    scores = score_planned(large, options, plan, exchange=exchange, say=lines.append)
+    scores = score_planned(large, *planned(large), members=members, say=lines.append)
     assert lines == ["3 blocks of tasks, 1 shards of workers", *said]
-    left = shuffles_in(shuffle_files(spark) - before)
     assert scores.count() == 300 + 40
-    assert len(left) < 10  # the last ones, the blocks as read, and Spark SQL's before
+    assert len(removed) == number
+    assert not removed & shuffles_in(shuffle_files(spark))
 
 
 @pytest.mark.parametrize("falls_back", [True, False], ids=["auto", "direct"])
@@ -202,12 +218,12 @@ def test_where_tasks_lose_each_other_shuffles_are_taken_unless_direct_was_asked_
     monkeypatch.setattr(supersteps_of_jobs, "run_together", unreachable)
     lines: list[str] = []
     large = placed.where("project_id = 'large'")
-    exchange = Exchange(2, falls_back=falls_back)
+    how: dict[str, Any] = {"members": 2, "falls_back": falls_back}
     if not falls_back:
         with pytest.raises(SPARK_ERRORS, match=r"UnreachablePeerError: task . has 0 pieces"):
-            score_planned(large, *planned(large), exchange=exchange, say=lines.append)
+            score_planned(large, *planned(large), **how, say=lines.append)
         return
-    scores = score_planned(large, *planned(large), exchange=exchange, say=lines.append)
+    scores = score_planned(large, *planned(large), **how, say=lines.append)
     assert lines[1].startswith("all 19 supersteps in 2 tasks")
     assert re.match(r"from the start, over shuffles, .* task . has 0 pieces", lines[2])
     assert lines[3:] == STEPS
@@ -223,7 +239,7 @@ def planned(large: DataFrame) -> tuple[DataFrame, BlockPlan]:
 
 
 def score_planned(
-    large: DataFrame, options: DataFrame, plan: BlockPlan, *, exchange: Exchange, say: Say
+    large: DataFrame, options: DataFrame, plan: BlockPlan, *, say: Say, **how: Any
 ) -> DataFrame:
     steps = supersteps(WEIGHTS.config)
     assert len(steps) == 19
@@ -233,34 +249,47 @@ def score_planned(
         plan,
         MODEL,
         steps=steps,
-        exchange=exchange,
+        exchanges=[Exchange(plan.components, **how)],
         max_bytes=2**30,
         say=say,
     )
 
 
-def test_the_exchange_is_planned_by_slots_and_memory(spark: SparkSession) -> None:
-    """In local[2]. What speaks against it is said, or refused where it was asked for."""
-    sizes = ComponentSizes(annotations=10**8, tasks=10**7, workers=10**5, options=4)
-    small = Cut(1, 1, ComponentSizes(1000, 100, 10, 4))
+def cut_component(number: int, annotations: int) -> CutComponent:
+    cut = Cut(5, 1, ComponentSizes(annotations, annotations // 10, annotations // 1000, 4))
+    return CutComponent(f"p{number}", "c", cut, first_block=5 * number, first_shard=100 + number)
+
+
+def test_exchanges_are_planned_by_slots_and_memory(spark: SparkSession) -> None:
+    """In local[2]. As many components together as fit; what fits nowhere alone goes over shuffles,
+    and is refused where that was not asked for."""
+    sizes = [10**6, 10**6, 10**7, 10**6]
+    cut = [cut_component(number, annotations) for number, annotations in enumerate(sizes)]
     lines: list[str] = []
 
-    def exchange(cut: Cut, asked: Literal["auto", "direct", "shuffle"], gib: float = 1) -> Exchange:
+    def planned(
+        asked: Literal["auto", "direct", "shuffle"], gib: float
+    ) -> list[tuple[list[str], int | None, bool]]:
         scoring = ScoringConfig(block_exchange=asked, max_model_gib=gib)
         config = replace(CONFIG, scoring=scoring)
-        return plan_exchange(spark, [cut], WEIGHTS.config, config, say=lines.append)
+        found = plan_exchanges(spark, cut, WEIGHTS.config, config, say=lines.append)
+        return [([c.project_id for c in e.components], e.members, e.falls_back) for e in found]
 
-    assert exchange(replace(small, blocks=5), "auto") == Exchange(2, falls_back=True)
-    assert exchange(small, "direct") == Exchange(1)
-    assert exchange(small, "shuffle") == SHUFFLE
+    everything = ["p0", "p1", "p2", "p3"]
+    assert planned("auto", 10) == [(everything, 2, True)]
+    assert planned("direct", 10) == [(everything, 2, False)]
+    assert planned("shuffle", 10) == [(everything, None, False)]
+    assert planned("direct", 0.87) == [(["p0", "p1"], 2, False), (["p2", "p3"], 2, False)]
     assert lines == []
-    large = Cut(100, 1, sizes)
-    assert exchange(large, "auto") == SHUFFLE
+    assert planned("auto", 0.4) == [
+        (["p0", "p1"], 2, True),
+        (["p2"], None, False),
+        (["p3"], 2, True),
+    ]
     (line,) = lines
-    assert re.search(r"all parts in memory need about \d+\.\d GiB in each of 2 tasks", line)
-    with pytest.raises(ScoringError, match=r"block_exchange: .*max_model_gib is 1; change that"):
-        exchange(large, "direct")
-    assert exchange(large, "auto", gib=100) == Exchange(2, falls_back=True)
+    assert re.search(r"over shuffles: project 'p2' takes about \d+\.\d GiB in each of 2", line)
+    with pytest.raises(ScoringError, match=r"block_exchange: .*max_model_gib is 0.4; change that"):
+        planned("direct", 0.4)
 
 
 def test_blocks_that_cannot_be_small_enough_fail_before_anything_is_scored(
@@ -285,7 +314,7 @@ def test_a_block_that_is_larger_than_planned_names_the_settings(placed: DataFram
             plan,
             MODEL,
             steps=supersteps(WEIGHTS.config),
-            exchange=SHUFFLE,
+            exchanges=[Exchange(plan.components)],
             max_bytes=1000,
             say=lambda _: None,
         ).collect()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -15,7 +17,7 @@ from jobs.steps.lineage import executors_last
 from jobs.steps.progress import Say
 from udfs.score_blocks import CutComponent
 
-__all__ = ["Exchange", "plan_exchanges"]
+__all__ = ["Exchange", "gib_beside_java", "plan_exchanges"]
 
 _MOST_MEMBERS = 256  # each is connected to all others
 # What would have to cover connections between tasks, too.
@@ -60,7 +62,11 @@ def plan_exchanges(
     scoring = config.scoring
     if scoring.block_exchange == "shuffle":
         return [Exchange(components)]
-    slots = max(min(_lasting_slots(session), _MOST_MEMBERS), 1)
+    tasks = _tasks_of_executors(session)
+    slots = max(min(_lasting(tasks), _MOST_MEMBERS), 1)
+    context = session.sparkContext
+    beside_java = gib_beside_java(context._jsc.sc().conf(), context.master or "", max(tasks))
+    limit = min(scoring.max_model_gib, beside_java)
 
     def members(together: Sequence[CutComponent]) -> int:
         return min(slots, sum(component.cut.blocks for component in together))
@@ -76,15 +82,15 @@ def plan_exchanges(
     if problems:
         exchanges = [Exchange(components)]
     else:
-        groups = _groups(components, lambda together: gib(together) <= scoring.max_model_gib)
+        groups = _groups(components, lambda together: gib(together) <= limit)
         exchanges = [Exchange(group, members(group), falls_back=True) for group in groups]
     for place, exchange in enumerate(exchanges):
         group = exchange.components
-        if exchange.members is not None and gib(group) > scoring.max_model_gib:
+        if exchange.members is not None and gib(group) > limit:
             problems.append(
                 f"project {group[0].project_id!r} takes about {gib(group):.1f} GiB in each of "
-                f"{exchange.members} tasks to hold it in memory, and scoring.max_model_gib is "
-                f"{scoring.max_model_gib:g}"
+                f"{exchange.members} tasks to hold it in memory, and each may take {limit:.3g} "
+                "(scoring.max_model_gib, and its share of spark.executor.memoryOverhead)"
             )
             exchanges[place] = Exchange(group)
     if scoring.block_exchange == "direct":
@@ -124,17 +130,33 @@ def _problems(session: SparkSession) -> list[str]:
     return problems
 
 
-def _lasting_slots(session: SparkSession) -> int:
-    """Tasks that run at the same time, also when the largest of several executors is lost."""
+def _tasks_of_executors(session: SparkSession) -> list[int]:
+    """Tasks that every executor runs at the same time."""
     jvm_context = session.sparkContext._jsc.sc()
-    profile = jvm_context.resourceProfileManager().defaultResourceProfile()
-    slots = int(jvm_context.maxNumConcurrentTasks(profile))
     if _is_local(session):
-        return slots
+        profile = jvm_context.resourceProfileManager().defaultResourceProfile()
+        return [int(jvm_context.maxNumConcurrentTasks(profile))]
     known = jvm_context.statusStore().executorList(True)
     executors = (known.apply(index) for index in range(known.size()))
-    tasks = [int(executor.maxTasks()) for executor in executors if executor.id() != "driver"]
-    return slots - max(tasks) if len(tasks) > 1 else slots
+    return [int(executor.maxTasks()) for executor in executors if executor.id() != "driver"] or [1]
+
+
+def _lasting(tasks: Sequence[int]) -> int:
+    """Tasks that run at the same time also when the largest of several executors is lost."""
+    return sum(tasks) - max(tasks) if len(tasks) > 1 else tasks[0]
+
+
+def gib_beside_java(conf: Any, master: str, tasks: int) -> float:
+    """Memory that each of an executor's tasks may take in Python, in GiB, or infinity where nothing
+    bounds it; conf: Java's SparkConf."""
+    if executors_last(master):
+        return math.inf
+    mib = conf.getSizeAsMb("spark.executor.pyspark.memory", "0")
+    mib = mib or conf.getSizeAsMb("spark.executor.memoryOverhead", "0")
+    if not mib and master.startswith(("yarn", "k8s")):  # which stop what takes more
+        share = conf.getDouble("spark.executor.memoryOverheadFactor", 0.1)
+        mib = max(384, share * conf.getSizeAsMb("spark.executor.memory", "1g"))
+    return mib / 1024 / tasks if mib else math.inf
 
 
 def _is_local(session: SparkSession) -> bool:

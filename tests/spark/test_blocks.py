@@ -14,18 +14,16 @@ from pyspark import RDD
 from pyspark.sql import DataFrame, SparkSession
 
 from crowdfm_core.assignment_rule import AssignmentRule
-from crowdfm_core.blocks.messages import Cut
 from crowdfm_core.blocks.program import supersteps
-from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.config import InputConfig, JobConfig, ModelConfig, OutputConfig, ScoringConfig
-from crowdfm_core.errors import MemoryBudgetError, ScoringError
+from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.weights import load_weights
 from jobs.spark_errors import SPARK_ERRORS, reason_of
 from jobs.steps import supersteps as supersteps_of_jobs
 from jobs.steps.blocks import BlockPlan, plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
 from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
-from jobs.steps.exchange import Exchange, plan_exchanges
+from jobs.steps.exchange import Exchange
 from jobs.steps.gold import GOLD_SCHEMA
 from jobs.steps.options import index_options
 from jobs.steps.progress import Say
@@ -33,7 +31,7 @@ from jobs.steps.shuffles import remove_shuffle, shuffle_id
 from tests.spark.answers import assignments, sizes_of
 from tests.spark.disk import shuffle_files, shuffles_in
 from udfs.peers import UnreachablePeerError
-from udfs.score_blocks import CutComponent, FrozenModel
+from udfs.score_blocks import FrozenModel
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
 WEIGHTS = load_weights()
@@ -253,43 +251,6 @@ def score_planned(
         max_bytes=2**30,
         say=say,
     )
-
-
-def cut_component(number: int, annotations: int) -> CutComponent:
-    cut = Cut(5, 1, ComponentSizes(annotations, annotations // 10, annotations // 1000, 4))
-    return CutComponent(f"p{number}", "c", cut, first_block=5 * number, first_shard=100 + number)
-
-
-def test_exchanges_are_planned_by_slots_and_memory(spark: SparkSession) -> None:
-    """In local[2]. As many components together as fit; what fits nowhere alone goes over shuffles,
-    and is refused where that was not asked for."""
-    sizes = [10**6, 10**6, 10**7, 10**6]
-    cut = [cut_component(number, annotations) for number, annotations in enumerate(sizes)]
-    lines: list[str] = []
-
-    def planned(
-        asked: Literal["auto", "direct", "shuffle"], gib: float
-    ) -> list[tuple[list[str], int | None, bool]]:
-        scoring = ScoringConfig(block_exchange=asked, max_model_gib=gib)
-        config = replace(CONFIG, scoring=scoring)
-        found = plan_exchanges(spark, cut, WEIGHTS.config, config, say=lines.append)
-        return [([c.project_id for c in e.components], e.members, e.falls_back) for e in found]
-
-    everything = ["p0", "p1", "p2", "p3"]
-    assert planned("auto", 10) == [(everything, 2, True)]
-    assert planned("direct", 10) == [(everything, 2, False)]
-    assert planned("shuffle", 10) == [(everything, None, False)]
-    assert planned("direct", 0.87) == [(["p0", "p1"], 2, False), (["p2", "p3"], 2, False)]
-    assert lines == []
-    assert planned("auto", 0.4) == [
-        (["p0", "p1"], 2, True),
-        (["p2"], None, False),
-        (["p3"], 2, True),
-    ]
-    (line,) = lines
-    assert re.search(r"over shuffles: project 'p2' takes about \d+\.\d GiB in each of 2", line)
-    with pytest.raises(ScoringError, match=r"block_exchange: .*max_model_gib is 0.4; change that"):
-        planned("direct", 0.4)
 
 
 def test_blocks_that_cannot_be_small_enough_fail_before_anything_is_scored(

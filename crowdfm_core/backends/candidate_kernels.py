@@ -41,6 +41,14 @@ def _add_run(x, at, out, out_at, size):  # pragma: no cover
         out[np.uint64(out_at + f)] += x[np.uint64(at + f)]
 
 
+@numba.njit(cache=True, inline="always")
+def _ask_for(flat, start, place, width):  # pragma: no cover
+    """Ask for the memory of the first rows of a place, from start[place] on, width numbers each."""
+    ahead = min(start[place + 1] - start[place], 16) * width
+    for f in range(0, ahead, LANES):
+        prefetch(flat, start[place] * width + f)
+
+
 @numba.njit(cache=True, parallel=True)
 def rows_to_candidates(
     rows,
@@ -129,9 +137,7 @@ def candidates_to_rows(
                     t = neighbour[e]
                     # Tasks that stand anywhere: memory is asked for before it is read.
                     soon = neighbour[min(e + _AHEAD, len(neighbour) - 1)]
-                    ahead = min(candidate_start[soon + 1] - candidate_start[soon], 16) * width
-                    for f in range(0, ahead, LANES):
-                        prefetch(flat, candidate_start[soon] * width + f)
+                    _ask_for(flat, candidate_start, soon, width)
                     _add_task(
                         candidates,
                         flat,
@@ -190,9 +196,7 @@ def candidates_to_few_rows(
                         number += int(pair >= low) & int(pair < high)
             for i in range(number):
                 soon = own[min(i + _AHEAD, number - 1), 2]
-                ahead = min(row_start[soon + 1] - row_start[soon], 16) * width
-                for f in range(0, ahead, LANES):
-                    prefetch(flat_out, row_start[soon] * width + f)
+                _ask_for(flat_out, row_start, soon, width)
                 t = own[i, 0]
                 _add_task(
                     candidates,

@@ -88,14 +88,13 @@ def bytes_together(
     """
     held = working = 0
     for cut in cuts:
-        block = _block(cut.sizes, cut.blocks)
-        of_block = bytes_held(config, block, num_draws=num_draws)
+        of_block = bytes_held(config, _block(cut.sizes, cut.blocks), num_draws=num_draws)
         if assigns:
             of_block += _WORKER_BYTES * cut.sizes.workers
         of_shards = bytes_of_shards(config, cut.sizes, num_draws=num_draws)
         held += -(-cut.blocks // members) * of_block
         held += -(-cut.shards // members) * of_shards // cut.shards
-        working = max(working, bytes_of_sizes(config, block, as_block=True))
+        working = max(working, _bytes_of_block(config, cut.sizes, cut.blocks))
     return held + working
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -83,7 +83,8 @@ def plan_exchanges(
         exchanges = [Exchange(components)]
     else:
         groups = _groups(components, lambda together: gib(together) <= limit)
-        exchanges = [Exchange(group, members(group), falls_back=True) for group in groups]
+        falls_back = scoring.block_exchange == "auto"
+        exchanges = [Exchange(group, members(group), falls_back) for group in groups]
     for place, exchange in enumerate(exchanges):
         group = exchange.components
         if exchange.members is not None and gib(group) > limit:
@@ -93,13 +94,11 @@ def plan_exchanges(
                 "(scoring.max_model_gib, and its share of spark.executor.memoryOverhead)"
             )
             exchanges[place] = Exchange(group)
-    if scoring.block_exchange == "direct":
-        if problems:
-            raise ScoringError(
-                "scoring.block_exchange: expected a cluster that can do direct, but "
-                f"{'; '.join(problems)}; change that, or set it to auto"
-            )
-        return [replace(exchange, falls_back=False) for exchange in exchanges]
+    if problems and scoring.block_exchange == "direct":
+        raise ScoringError(
+            "scoring.block_exchange: expected a cluster that can do direct, but "
+            f"{'; '.join(problems)}; change that, or set it to auto"
+        )
     if problems:
         say(f"blocks exchange messages over shuffles: {'; '.join(problems)}")
     return exchanges

@@ -95,8 +95,7 @@ def _together(
     run = run_together(nodes, model, steps, secrets.token_bytes(32))
     sent = deliver(held.barrier().mapPartitionsWithIndex(run), partitions)
     compute_shuffle(sent)
-    if executors_last(sent.context.master or ""):
-        remove_shuffle(held)
+    _let_go(held)
     return Ended([sent], [sent])
 
 
@@ -115,7 +114,6 @@ def _in_turn(
     side, and what the other side has to read stays where it is. For lost executors all that was
     sent stays on disk, where they can be lost.
     """
-    is_local = executors_last(begun.context.master or "")
     sent = {0: deliver(begun, partitions)}  # by superstep, while any part is to read it
     of_step, in_the_end = what_is_read(steps)
     for number, (step, since) in enumerate(zip(steps, of_step, strict=True), start=1):
@@ -126,8 +124,13 @@ def _in_turn(
         sent[number] = deliver(mail.mapPartitionsWithIndex(run), partitions)
         compute_shuffle(sent[number])
         oldest = min(later.start for later in [*of_step[number:], *in_the_end.values()])
-        for was_read in [sent.pop(n) for n in list(sent) if n < oldest]:
-            if is_local:
-                remove_shuffle(was_read)
+        for was_read in [n for n in sent if n < oldest]:
+            _let_go(sent.pop(was_read))
     for_blocks, for_shards = ([sent[n] for n in in_the_end[side]] for side in (False, True))
     return Ended(for_blocks, for_shards)
+
+
+def _let_go(was_read: _Pieces) -> None:
+    """Free the disk of what nobody reads again, where no executor can be lost."""
+    if executors_last(was_read.context.master or ""):
+        remove_shuffle(was_read)

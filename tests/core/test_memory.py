@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -16,52 +21,35 @@ from crowdfm_core.scoring import AnnotationBatch, Scorer
 from crowdfm_core.weights import load_weights
 
 MIB = 2**20
+T = TypeVar("T")
 
 # Peaks are of a process of its own: what was freed before is used again.
 _MEASURE = """
-import re, sys
-from pathlib import Path
+import sys
 from crowdfm_core.memory import bytes_to_score
 from crowdfm_core.scoring import Scorer
 from crowdfm_core.weights import load_weights
-from tests.core.test_memory import batch_of, graph_of
-
-# Not of getrusage: its peak begins with that of the process which started this one.
-def peak():
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
+from tests.core.test_memory import batch_of, bytes_of, graph_of
 
 name, *sizes = sys.argv[1], *map(int, sys.argv[2:])
 weights = load_weights(name)
 scorer = Scorer(weights, num_draws=1, num_threads=1)
 scorer.score(batch_of(200, 50, 20, 3))
 batch = batch_of(*sizes)
-before = peak()
+before = bytes_of("VmHWM")
 scorer.score(batch)
-print(peak() - before, bytes_to_score(weights.config, graph_of(batch)))
+print(bytes_of("VmHWM") - before, bytes_to_score(weights.config, graph_of(batch)))
 """
 
 # A component that is one block and one shard; what a superstep reads arrives pickled.
 _MEASURE_BLOCK = """
-import gc, pickle, re, sys
-from pathlib import Path
+import pickle, sys
 from crowdfm_core.blocks.messages import Cut, Part
 from crowdfm_core.blocks.program import make_block_program, supersteps
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.memory import bytes_to_score
 from crowdfm_core.weights import load_weights
-from tests.core.test_memory import batch_of, graph_of
-
-def bytes_of(field):
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(rf"{field}:\\s+(\\d+) kB", status)[1])
-
-def measured(action):
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = bytes_of("VmRSS")
-    result = action()
-    return bytes_of("VmHWM") - before, result
+from tests.core.test_memory import batch_of, graph_of, measured
 
 def run(sizes):
     batch, names = batch_of(*sizes), [f"w{i}" for i in range(sizes[2])]
@@ -101,7 +89,7 @@ print(run(sizes), bytes_to_score(weights.config, graph_of(batch_of(*sizes)), as_
 # A task that has all parts of a component, four blocks and two shards; what it is sent lies in
 # files, as it arrives piece by piece.
 _MEASURE_TOGETHER = """
-import gc, pickle, re, sys, tempfile
+import pickle, sys, tempfile
 from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,14 +100,10 @@ from crowdfm_core.blocks.program import supersteps
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.weights import load_weights
 from tests.core.block_batches import block_of
-from tests.core.test_memory import batch_of
+from tests.core.test_memory import batch_of, measured
 from udfs.block_transport import Parcel, pack
 from udfs.blocks_together import Parts
 from udfs.score_blocks import CutComponent, FrozenModel, Nodes
-
-def bytes_of(field):
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(rf"{field}:\\s+(\\d+) kB", status)[1])
 
 def run(sizes):
     cut = Cut(4, 2, ComponentSizes(*sizes))
@@ -134,16 +118,17 @@ def run(sizes):
         pieces = list(pack(parcels, superstep=0, sender=number))
         (folder / str(number)).write_bytes(pickle.dumps(pieces))
     del whole, batch, names, state, sent, parcels, pieces
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = bytes_of("VmRSS")
-    sent = (pair for n in range(4) for pair in pickle.loads((folder / str(n)).read_bytes()))
-    parts = Parts(nodes, model, sent)
-    steps = supersteps(weights.config)
-    for number, step in enumerate(steps, start=1):
-        parts.advance(step, number, SimpleNamespace(number=0, count=1, finish=lambda _: []))
-    deque(parts.leave(len(steps)), maxlen=0)
-    return bytes_of("VmHWM") - before, bytes_together(weights.config, [cut], 1, num_draws=1)
+
+    def advance():
+        sent = (pair for n in range(4) for pair in pickle.loads((folder / str(n)).read_bytes()))
+        parts = Parts(nodes, model, sent)
+        steps = supersteps(weights.config)
+        for number, step in enumerate(steps, start=1):
+            parts.advance(step, number, SimpleNamespace(number=0, count=1, finish=lambda _: []))
+        deque(parts.leave(len(steps)), maxlen=0)
+
+    peak, _ = measured(advance)
+    return peak, bytes_together(weights.config, [cut], 1, num_draws=1)
 
 name, *sizes = sys.argv[1], *map(int, sys.argv[2:])
 weights = load_weights(name)
@@ -151,6 +136,24 @@ model = FrozenModel(name, weights.sha256, num_draws=1, max_probabilities=50)
 run((200, 50, 20, 3))
 print(*run(sizes))
 """
+
+
+def bytes_of(field: str) -> int:
+    """A figure of this process. Peaks are not of getrusage, whose begins with that of the process
+    which started this one."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(rf"{field}:\s+(\d+) kB", status)
+    assert found
+    return 1024 * int(found[1])
+
+
+def measured(action: Callable[[], T]) -> tuple[int, T]:
+    """Run something and return its peak beyond what was held before, and its result."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = bytes_of("VmRSS")
+    result = action()
+    return bytes_of("VmHWM") - before, result
 
 
 def batch_of(annotations: int, tasks: int, workers: int, options: int) -> AnnotationBatch:

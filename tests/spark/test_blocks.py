@@ -170,10 +170,10 @@ STEPS = [f"superstep {number} of 19" for number in range(1, 20)]
 
 
 @pytest.mark.parametrize(
-    ("members", "said", "number"),
+    ("members", "said", "number", "since"),
     [
-        (None, STEPS, 18),  # of 20: all but what blocks and shards read in the end
-        (2, ["all 19 supersteps in 2 tasks"], 1),  # of 2: what the blocks began with
+        (None, STEPS, 18, 2),  # of 20: all but what blocks and shards read in the end
+        (2, ["all 19 supersteps in 2 tasks"], 1, 0),  # of 2: what the blocks began with
     ],
     ids=["shuffle", "direct"],
 )
@@ -184,20 +184,26 @@ def test_what_was_read_is_removed_from_the_disk(
     members: int | None,
     said: list[str],
     number: int,
+    since: int,
 ) -> None:
-    """In local mode. Over shuffles, each superstep writes the states of all blocks or shards."""
-    removed = set()
+    """In local mode. Over shuffles, each superstep writes the states of all blocks or shards. What
+    Spark SQL shuffled is there before the first is removed; how much that is changes."""
+    removed: set[str] = set()
+    at_first: set[str] = set()
 
     def remove(shuffled: RDD[Any]) -> None:
+        if not removed:
+            at_first.update(shuffles_in(shuffle_files(spark)))
         removed.add(str(shuffle_id(shuffled)))
         assert removed & shuffles_in(shuffle_files(spark))
         remove_shuffle(shuffled)
 
     monkeypatch.setattr(supersteps_of_jobs, "remove_shuffle", remove)
-    large = placed.where("project_id = 'large'")
     lines: list[str] = []
-    scores = score_planned(large, *planned(large), members=members, say=lines.append)
+    scores = score_planned(*planned(placed), members=members, say=lines.append)
     assert lines == ["3 blocks of tasks, 1 shards of workers", *said]
+    left = shuffles_in(shuffle_files(spark)) - at_first
+    assert len(left) == since
     assert scores.count() == 300 + 40
     assert len(removed) == number
     assert not removed & shuffles_in(shuffle_files(spark))
@@ -215,25 +221,24 @@ def test_where_tasks_lose_each_other_shuffles_are_taken_unless_direct_was_asked_
 
     monkeypatch.setattr(supersteps_of_jobs, "run_together", unreachable)
     lines: list[str] = []
-    large = placed.where("project_id = 'large'")
     how: dict[str, Any] = {"members": 2, "falls_back": falls_back}
     if not falls_back:
         with pytest.raises(SPARK_ERRORS, match=r"UnreachablePeerError: task . has 0 pieces"):
-            score_planned(large, *planned(large), **how, say=lines.append)
+            score_planned(*planned(placed), **how, say=lines.append)
         return
-    scores = score_planned(large, *planned(large), **how, say=lines.append)
+    scores = score_planned(*planned(placed), **how, say=lines.append)
     assert lines[1].startswith("all 19 supersteps in 2 tasks")
     assert re.match(r"from the start, over shuffles, .* task . has 0 pieces", lines[2])
     assert lines[3:] == STEPS
     assert scores.count() == 300 + 40
 
 
-def planned(large: DataFrame) -> tuple[DataFrame, BlockPlan]:
-    """Options of the only project, and how it is cut."""
-    options = index_options(large)
+def planned(placed: DataFrame) -> tuple[DataFrame, DataFrame, BlockPlan]:
+    """The answers of project "large", all options, and how the project is cut."""
+    large, options = placed.where("project_id = 'large'"), index_options(placed)
     plan = plan_blocks(sizes_of(large), options, WEIGHTS.config, in_blocks_of_400("auto"))
     assert plan is not None
-    return options, plan
+    return large, options, plan
 
 
 def score_planned(

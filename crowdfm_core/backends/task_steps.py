@@ -32,7 +32,7 @@ _AHEAD = 8  # annotations whose rows are asked for before they are read
 @numba.njit(cache=True, inline="always")
 def _sum_runs(flat, runs, number, size, out, at):  # pragma: no cover
     """Write the sum of flat[runs[i] : runs[i] + size] over the first runs to out[at : at + size],
-    and anything to fewer than GATHERED places behind."""
+    and anything to fewer than GATHERED places behind; reads as far behind each run."""
     for f in range(0, size, GATHERED):
         sum0 = sum1 = sum2 = splat(flat.dtype.type(0))
         for i in range(number):
@@ -72,17 +72,24 @@ def gather_messages(
         entry = entry_start[pair_start[t]]
         number = entry_start[pair_start[t + 1]] - entry
         ahead = min(size, 16 * columns)
+        last_run = 0
         for i in range(number):
             soon = row_start[neighbour_pair[min(entry + i + _AHEAD, last)]] * columns
             for f in range(0, ahead, LANES):
                 prefetch(flat, soon + f)
             runs[i] = row_start[neighbour_pair[entry + i]] * columns
-        if not is_tied[t]:
-            # The rows of all candidates stand together.
+            last_run = max(last_run, runs[i])
+        # The rows of all candidates stand together, unless the task is tied.
+        if not is_tied[t] and last_run + size + GATHERED <= len(flat):
             _sum_runs(flat, runs, number, size, sums, target)
             continue
         for f in range(target, target + size):
             sums[f] = 0
+        if not is_tied[t]:
+            for i in range(number):
+                for f in range(size):
+                    sums[target + f] += flat[runs[i] + f]
+            continue
         for p in range(pair_start[t], pair_start[t + 1]):
             for e in range(entry_start[p], entry_start[p + 1]):
                 for c in range(first, end):

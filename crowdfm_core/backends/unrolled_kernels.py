@@ -134,10 +134,9 @@ def update_tasks(
 ):  # pragma: no cover
     """One layer of all tasks; `states` [C, D'] are overwritten.
 
-    messages [Q, D + 2]: of the rows, and GATHERED numbers or more behind them. vote_share [C];
-    root_answers, log_answers, log_options [T]: of the tasks' numbers of answers and options.
-    log_prior [I] of options, option_part [I, H] their mean states through the hidden layer.
-    posterior [C]: the last layer's.
+    messages [Q, D + 2]: of the rows. vote_share [C]; root_answers, log_answers, log_options [T]: of
+    the tasks' numbers of answers and options. log_prior [I] of options, option_part [I, H] their
+    mean states through the hidden layer. posterior [C]: the last layer's.
     own_weight [F, H], mean_weight [D' + 2, H], output_weight [H, D'], trust [2], answer_weight
     [D']; norms as of `wide_norm`. H and D', the width of the states here, are filled up with
     zeros to a multiple of 16.

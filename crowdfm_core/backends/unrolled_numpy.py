@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from crowdfm_core.backends.layouts import wide, wide_norm
 from crowdfm_core.backends.row_kernels import update_rows
-from crowdfm_core.backends.task_steps import GATHERED
 from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
 from crowdfm_core.graph import even_chunks
 from crowdfm_core.models.answer_statistics import crowd_accuracy
@@ -148,7 +147,7 @@ class CompiledUnrolledModel(UnrolledModel):
             side.neighbour_pair,
             layout.row_start,
             side.chunk_start,
-            np.pad(messages, ((0, 1 + GATHERED // messages.shape[1]), (0, 0))),
+            messages,
             sizes.vote_share[:, 0],
             sizes.root_answers[:, 0],
             sizes.log_answers[:, 0],

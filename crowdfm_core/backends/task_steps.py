@@ -79,21 +79,17 @@ def gather_messages(
                 prefetch(flat, soon + f)
             runs[i] = row_start[neighbour_pair[entry + i]] * columns
             last_run = max(last_run, runs[i])
-        # The rows of all candidates stand together, unless the task is tied.
+        # The rows of all candidates stand together, unless the task is tied: same, other.
         if not is_tied[t] and last_run + size + GATHERED <= len(flat):
             _sum_runs(flat, runs, number, size, sums, target)
             continue
         for f in range(target, target + size):
             sums[f] = 0
-        if not is_tied[t]:
-            for i in range(number):
-                for f in range(size):
-                    sums[target + f] += flat[runs[i] + f]
-            continue
         for p in range(pair_start[t], pair_start[t + 1]):
             for e in range(entry_start[p], entry_start[p + 1]):
                 for c in range(first, end):
-                    source = runs[e - entry] + (candidate_option[c] != pair_option[p]) * columns
+                    is_other = int(candidate_option[c] != pair_option[p])
+                    source = runs[e - entry] + (is_other if is_tied[t] else c - first) * columns
                     for f in range(columns):
                         sums[target + (c - first) * columns + f] += flat[source + f]
 

@@ -14,7 +14,16 @@ from crowdfm_core.blocks.messages import Message, Superstep
 from crowdfm_core.blocks.program import State
 from udfs.block_transport import Parcel, pack, unpack
 from udfs.peers import Peers
-from udfs.score_blocks import FrozenModel, Nodes, OnPartition, Pieces, Sent, read_mail
+from udfs.score_blocks import (
+    Finished,
+    FrozenModel,
+    Nodes,
+    OnPartition,
+    Pieces,
+    Sent,
+    finish,
+    read_mail,
+)
 
 __all__ = ["Parts", "member_of", "run_together"]
 
@@ -30,7 +39,7 @@ def run_together(
     """Run all supersteps on the nodes of every partition, which are sent what `start_blocks` sends.
 
     For a barrier stage with a partition per member; key: a secret of the run, for `Peers`. Nodes
-    are sent their states and what they have not read, for `finish_blocks` and `finish_shards`.
+    are sent what they end with, as their states are many times larger.
     """
 
     def run(partition: int, sent: Sent) -> Pieces:
@@ -38,7 +47,7 @@ def run_together(
         with Peers(BarrierTaskContext.get(), key) as peers:
             for number, step in enumerate(steps, start=1):
                 parts.advance(step, number, peers)
-        return parts.leave(len(steps))
+        return parts.finish(len(steps))
 
     return run
 
@@ -82,9 +91,11 @@ class Parts:
             if to in self._states or to in self._nodes.shards:  # not for a block without tasks
                 self._inbox.setdefault(to, []).append(message)
 
-    def leave(self, superstep: int) -> Pieces:
-        """Send every node its state and its messages, node by node."""
+    def finish(self, superstep: int) -> Pieces:
+        """Finish all nodes and send each what it ends with, node by node."""
         for node in sorted(self._states):
-            contents = [self._states.pop(node), *self._inbox.pop(node, [])]
-            parcels = (Parcel(node, content) for content in contents)
-            yield from pack(parcels, superstep=superstep, sender=node)
+            yield from pack([Parcel(node, self._finished(node))], superstep=superstep, sender=node)
+
+    def _finished(self, node: int) -> Finished:
+        _, part = self._nodes[node]
+        return finish(self._program, part, self._states.pop(node), self._inbox.pop(node, []))

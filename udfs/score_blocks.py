@@ -16,7 +16,8 @@ import pyarrow as pa
 from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
 from crowdfm_core.blocks.program import BlockProgram, State
-from crowdfm_core.scoring import AnnotationBatch
+from crowdfm_core.blocks.results import ScoredBlock
+from crowdfm_core.scoring import AnnotationBatch, ScoredWorkers
 from udfs.batch_tables import (
     OUTPUT_ROWS,
     DecodedBatch,
@@ -31,12 +32,14 @@ from udfs.runtime import block_program_for
 
 __all__ = [
     "CutComponent",
+    "Finished",
     "FrozenModel",
     "Mail",
     "Nodes",
     "OnPartition",
     "Pieces",
     "Sent",
+    "finish",
     "finish_blocks",
     "finish_shards",
     "read_blocks",
@@ -51,6 +54,7 @@ Sent = Iterable[tuple[int, Piece]]
 Pieces = Iterator[tuple[int, Piece]]
 OnPartition = Callable[[int, Sent], Pieces]
 Streams = Iterator[tuple[bytes]]
+OnNode = Callable[[int, Sent], Streams]
 
 
 @dataclass(frozen=True)
@@ -118,14 +122,25 @@ class _Block:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """What a part ends with: a block the scores of its tasks, a shard the ids of its workers and
+    their scores."""
+
+    of_block: ScoredBlock | None = None
+    of_shard: tuple[list[str], ScoredWorkers] | None = None
+
+
+@dataclass(frozen=True)
 class Mail:
-    """What a node was sent: by itself, its state and at first its block, and by others.
+    """What a node was sent: by itself, at first its block, then its state or what it ended with,
+    and by others.
 
     It is opened in functions that return, so that nothing holds it while the node sends.
     """
 
     block: _Block | None
     state: State | None
+    finished: Finished | None
     inbox: list[Message]
 
 
@@ -183,20 +198,29 @@ def run_superstep(nodes: Nodes, model: FrozenModel, step: Superstep, number: int
     return run
 
 
-def finish_blocks(model: FrozenModel) -> Callable[[Sent], Streams]:
-    """Turn the last states of blocks into scores of tasks, as streams for `score_rows`.
+def finish(program: BlockProgram, part: Part, state: State, inbox: Sequence[Message]) -> Finished:
+    """Finish a part after the last superstep."""
+    if part.is_shard:
+        return Finished(of_shard=program.finish_shard(state, inbox))
+    return Finished(of_block=program.finish_block(state, inbox))
+
+
+def finish_blocks(nodes: Nodes, model: FrozenModel) -> OnNode:
+    """Turn what blocks ended with, or their last states, into scores of tasks, as streams for
+    `score_rows`.
 
     Blocks are sent what was read of them, too.
     """
 
-    def finish(sent: Sent) -> Streams:
-        return _streams(scores(sent))
+    def run(partition: int, sent: Sent) -> Streams:
+        return _streams(scores(nodes.blocks[partition], sent))
 
-    def scores(sent: Sent) -> pa.Table | None:
+    def scores(node: int, sent: Sent) -> pa.Table | None:
         mail = _unpacked(sent)
         if mail.block is None:
             return None
-        scored = model.program().finish_block(mail.state, mail.inbox)
+        scored = _finished(nodes, model, node, mail).of_block
+        assert scored is not None
         assigned = None
         if scored.assigned is not None:
             workers = pa.array(scored.worker_ids, pa.string())
@@ -205,19 +229,21 @@ def finish_blocks(model: FrozenModel) -> Callable[[Sent], Streams]:
             mail.block.names, scored.tasks, scored.num_answers, scored.agreement, assigned
         )
 
-    return finish
+    return run
 
 
-def finish_shards(nodes: Nodes, model: FrozenModel) -> Callable[[int, Sent], Streams]:
-    """Turn the last states of shards into scores of workers, as streams for `score_rows`."""
+def finish_shards(nodes: Nodes, model: FrozenModel) -> OnNode:
+    """Turn what shards ended with, or their last states, into scores of workers, as streams for
+    `score_rows`."""
 
-    def finish(partition: int, sent: Sent) -> Streams:
+    def run(partition: int, sent: Sent) -> Streams:
         return _streams(scores(nodes.shards[partition], sent))
 
     def scores(node: int, sent: Sent) -> pa.Table:
         component, _ = nodes[node]
-        mail = _unpacked(sent)
-        worker_ids, workers = model.program().finish_shard(mail.state, mail.inbox)
+        scored = _finished(nodes, model, node, _unpacked(sent)).of_shard
+        assert scored is not None
+        worker_ids, workers = scored
         return worker_table(
             pa.repeat(component.project_id, len(worker_ids)),
             pa.repeat(component.component_id, len(worker_ids)),
@@ -225,7 +251,7 @@ def finish_shards(nodes: Nodes, model: FrozenModel) -> Callable[[int, Sent], Str
             workers,
         )
 
-    return finish
+    return run
 
 
 def score_rows(batches: Batches) -> Iterator[pa.RecordBatch]:
@@ -245,15 +271,26 @@ def read_mail(contents: Iterable[Any]) -> Mail:
     """Sort what one node was sent, as `unpack` returns it."""
     block: _Block | None = None
     state: State | None = None
+    finished: Finished | None = None
     inbox = []
     for content in contents:
         if isinstance(content, Message):
             inbox.append(content)
         elif isinstance(content, _Block):
             block = content
+        elif isinstance(content, Finished):
+            finished = content
         else:
             state = content
-    return Mail(block, state, inbox)
+    return Mail(block, state, finished, inbox)
+
+
+def _finished(nodes: Nodes, model: FrozenModel, node: int, mail: Mail) -> Finished:
+    """What a node ended with where the supersteps ran together, else made of its last state."""
+    if mail.finished is not None:
+        return mail.finished
+    _, part = nodes[node]
+    return finish(model.program(), part, mail.state, mail.inbox)
 
 
 def _unpacked(sent: Sent) -> Mail:

@@ -30,7 +30,7 @@ _Pieces: TypeAlias = "RDD[tuple[int, Piece]]"  # each with the node that it is f
 
 @dataclass(frozen=True)
 class Ended:
-    """What blocks, and shards, read in the end: all delivered."""
+    """What blocks, and shards, ended with, or read in the end: all delivered."""
 
     for_blocks: Sequence[_Pieces]
     for_shards: Sequence[_Pieces]

@@ -125,7 +125,7 @@ def run(sizes):
         steps = supersteps(weights.config)
         for number, step in enumerate(steps, start=1):
             parts.advance(step, number, SimpleNamespace(number=0, count=1, finish=lambda _: []))
-        deque(parts.leave(len(steps)), maxlen=0)
+        deque(parts.finish(len(steps)), maxlen=0)
 
     peak, _ = measured(advance)
     return peak, bytes_together(weights.config, [cut], 1, num_draws=1)

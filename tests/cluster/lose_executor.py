@@ -22,7 +22,7 @@ from crowdfm_core.config import InputConfig, JobConfig, OutputConfig, ScoringCon
 from crowdfm_core.weights import load_weights
 from jobs.steps.blocks import plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
-from jobs.steps.exchange import Exchange, plan_exchanges
+from jobs.steps.exchange import plan_exchanges
 from jobs.steps.options import index_options
 from tests.cluster.standalone import LOOPBACK_CONF
 from tests.spark.answers import sizes_of
@@ -90,22 +90,22 @@ def main(master: str, folder: str) -> None:
     frozen = ("default", WEIGHTS.sha256, 1, 5)
     marker = Path(folder) / "killed"
 
-    def scores(model: FrozenModel, exchange: Exchange) -> pd.DataFrame:
+    def scores(model: FrozenModel) -> pd.DataFrame:
         found = score_in_blocks(
             annotations,
             options,
             plan,
             model,
             steps=supersteps(WEIGHTS.config),
-            exchanges=[exchange],
+            exchanges=[direct],
             max_bytes=2**30,
             say=say,
         )
         keys = ["task_id", "worker_id"]
         return found.toPandas().sort_values(keys).set_index(keys)
 
-    lost = scores(Deadly(*frozen, marker=str(marker)), direct)
-    expected = scores(FrozenModel(*frozen), Exchange(plan.components))
+    lost = scores(Deadly(*frozen, marker=str(marker)))
+    expected = scores(FrozenModel(*frozen))
     pd.testing.assert_frame_equal(lost, expected, check_exact=True)
     found = {"members": direct.members, "rows": len(lost), "killed": marker.exists()}
     sys.stdout.write(json.dumps(found) + "\n")

@@ -18,15 +18,18 @@ import numpy as np
 import pandas as pd
 import pyspark
 import pytest
-import yaml
 from pyarrow import parquet
 from pyspark.sql import SparkSession
 
+from crowdfm_core.blocks.program import supersteps
+from crowdfm_core.weights import load_weights
+from jobs.run import run_nightly
 from jobs.schemas import QUALITY_TABLES, TABLES
 from tests.cluster.event_log import DEFAULT_PROFILE, Stage, read_stages, task_requests
 from tests.cluster.standalone import LOOPBACK_CONF, StandaloneCluster, standalone_cluster
 from tests.project.test_conf import DELTA
 from tests.short_lived_jvm import JVM_OPTIONS
+from tests.spark.delta_tables import config_of
 
 pytestmark = pytest.mark.cluster
 
@@ -68,10 +71,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local_run(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """What the run on the cluster has to equal."""
+def local_tables(spark: SparkSession, lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the run on the cluster has to equal: a run in this process."""
     folder = tmp_path_factory.mktemp("local")
-    return _finish(_start(lake, folder, "local[2]"), folder)
+    run_nightly(config_of(folder, _settings(lake, folder, {"master": "local[2]"})))
+    return folder / "out"
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +85,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield running
 
 
-def _settings(lake: Path, folder: Path) -> Path:
-    (folder / "events").mkdir()
-    conf = {
-        "spark.eventLog.enabled": "true",
-        "spark.eventLog.compress": "false",
-        "spark.eventLog.dir": (folder / "events").as_uri(),
-        **LOOPBACK_CONF,
-        "spark.databricks.delta.snapshotPartitions": "2",
-    }
-    settings = {
+def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> dict[str, Any]:
+    return {
         "input": {
             "path": str(lake),
             "format": "parquet",
@@ -103,19 +99,30 @@ def _settings(lake: Path, folder: Path) -> Path:
             "max_annotations_per_block": 300,
             "block_exchange": "shuffle",
         },
-        "spark": {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf},
+        "spark": spark,
     }
-    path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    return path
 
 
-def _start(lake: Path, folder: Path, master: str) -> subprocess.Popen[str]:
-    """Run the job through spark-submit, which alone knows the master."""
+def _with_gpus(folder: Path) -> dict[str, Any]:
+    """How Spark runs where spark-submit alone knows the master, with a log of its events."""
+    (folder / "events").mkdir()
+    conf = {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.compress": "false",
+        "spark.eventLog.dir": (folder / "events").as_uri(),
+        **LOOPBACK_CONF,
+        "spark.databricks.delta.snapshotPartitions": "2",
+    }
+    return {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf}
+
+
+def _start(lake: Path, folder: Path, master: str, *options: str) -> subprocess.Popen[str]:
+    """Run the job through spark-submit."""
+    config_of(folder, _settings(lake, folder, _with_gpus(folder)))
     spark_submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     command = [str(spark_submit), "--master", master, "--packages", DELTA]
     command += ["--driver-java-options", JVM_OPTIONS]
-    command += [str(ROOT / "jobs" / "nightly.py"), "--conf", str(_settings(lake, folder))]
+    command += [str(ROOT / "jobs" / "nightly.py"), "--conf", str(folder / "job.yaml"), *options]
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
     with (folder / "log").open("w") as log:
         return subprocess.Popen(
@@ -142,7 +149,7 @@ def _assert_equal_tables(spark: SparkSession, one: Path, other: Path) -> None:
     for table in COMPARED:
         left, right = (
             spark.read.format("delta")
-            .load(str(folder / "out" / table))
+            .load(str(folder / table))
             .toPandas()
             .drop(columns=VOLATILE, errors="ignore")
             .sort_values([name for name in TABLES[table].key if name not in VOLATILE])
@@ -156,7 +163,6 @@ def _assert_equal_tables(spark: SparkSession, one: Path, other: Path) -> None:
 @pytest.fixture(scope="module")
 def cluster_run(
     lake: Path,
-    local_run: Finished,
     cluster: StandaloneCluster,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Finished:
@@ -165,12 +171,12 @@ def cluster_run(
     process = _start(lake, folder, cluster.master_url)
     events, checkpoints = folder / "events", folder / "out" / "_checkpoints"
     _wait_until_logged(folder / "log", ": crowdfm ...", process)
-    _wait_until(lambda: len(_supersteps(events)) >= 5, process)  # of 13 such stages
+    in_all = len(supersteps(load_weights().config))
+    _wait_until(lambda: len(_supersteps(events)) >= 5, process)
     _kill(_executors(cluster))  # with all that the next superstep would read
     _wait_until_logged(folder / "log", ": quality ...", process)
-    first_time = len(_supersteps(local_run.folder / "events"))
     with_repeated = len(_supersteps(events))
-    assert with_repeated > first_time  # those that were done ran again
+    assert with_repeated > in_all  # those that were done ran again
     before = len(list(checkpoints.glob("*/*/rdd-*")))
     # One frame of quality is in the folder and the next is being computed; the larger ones before
     # them, and the annotations, are on the executors' disks alone.
@@ -183,12 +189,11 @@ def cluster_run(
 
 
 def test_executors_lost_between_two_layers_and_while_quality_is_measured_change_nothing(
-    spark: SparkSession, local_run: Finished, cluster_run: Finished
+    spark: SparkSession, local_tables: Path, cluster_run: Finished
 ) -> None:
-    assert local_run.returncode == 0, local_run.log[-3000:]
     assert cluster_run.returncode == 0, cluster_run.log[-3000:]
     assert set(re.findall(r"Lost executor (\d+)", cluster_run.log)) == {"0", "1", "2", "3"}
-    _assert_equal_tables(spark, local_run.folder, cluster_run.folder)
+    _assert_equal_tables(spark, local_tables, cluster_run.folder / "out")
 
 
 def test_an_executor_lost_in_the_middle_of_the_stage_that_holds_all_parts_changes_nothing(
@@ -237,11 +242,14 @@ def test_scoring_runs_under_a_gpu_profile(
         assert all(len(addresses) <= 2 for addresses in said)
 
 
-def test_local_master_of_spark_submit_drops_gpu_settings(local_run: Finished) -> None:
-    assert local_run.returncode == 0, local_run.log[-3000:]  # would wait for GPUs for ever
+def test_local_master_of_spark_submit_drops_gpu_settings(lake: Path, tmp_path: Path) -> None:
+    """Else the queries of a dry run, too, would wait for GPUs for ever."""
+    run = _finish(_start(lake, tmp_path, "local[2]", "--dry-run"), tmp_path)
+    assert run.returncode == 0, run.log[-3000:]
     said = "local mode has no GPU scheduling"
-    assert local_run.log.count(said) == 1
-    assert local_run.log.count(f"{said} (the master is local[2])") == 1
+    assert run.log.count(said) == 1
+    assert run.log.count(f"{said} (the master is local[2])") == 1
+    assert "would label 450 tasks of 7 projects" in run.log
 
 
 def _kill(processes: list[int]) -> None:

@@ -17,7 +17,7 @@ from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.blocks.program import supersteps
 from crowdfm_core.config import InputConfig, JobConfig, ModelConfig, OutputConfig, ScoringConfig
 from crowdfm_core.errors import MemoryBudgetError
-from crowdfm_core.weights import load_weights
+from crowdfm_core.weights import load_weights, save_weights
 from jobs.spark_errors import SPARK_ERRORS, reason_of
 from jobs.steps import supersteps as supersteps_of_jobs
 from jobs.steps.blocks import BlockPlan, plan_blocks, score_in_blocks
@@ -35,7 +35,6 @@ from udfs.score_blocks import FrozenModel
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
 WEIGHTS = load_weights()
-MODEL = FrozenModel(CONFIG.model.weights, WEIGHTS.sha256, num_draws=1, max_probabilities=5)
 # Project -> tasks, workers, options; "split" falls into two components, one of which is cut.
 PROJECTS = {"large": (300, 40, 4), "split": (160, 20, 3), "many": (120, 30, 60), "tiny": (2, 2, 2)}
 
@@ -54,6 +53,20 @@ def placed(spark: SparkSession) -> DataFrame:
     return add_components(annotations, find_components(annotations)).persist()
 
 
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> JobConfig:
+    """The default model with two layers of its eight, as Spark has two stages for each; the core's
+    tests run deeper ones in blocks."""
+    fewer = replace(WEIGHTS.config, layers=2)
+    tensors = {
+        name: WEIGHTS.tensors[name][tuple(map(slice, shape))]
+        for name, shape in fewer.tensor_shapes().items()
+    }
+    folder = tmp_path_factory.mktemp("weights")
+    save_weights(folder, replace(WEIGHTS, config=fewer, tensors=tensors))
+    return replace(CONFIG, model=ModelConfig(str(folder)))
+
+
 def aggregated(placed: DataFrame, components: DataFrame, config: JobConfig) -> Aggregated:
     options = index_options(placed)
     weights = load_weights(config.model.weights)
@@ -63,11 +76,10 @@ def aggregated(placed: DataFrame, components: DataFrame, config: JobConfig) -> A
     )
 
 
-def score(placed: DataFrame, scoring: ScoringConfig) -> tuple[Any, Any]:
+def score(placed: DataFrame, config: JobConfig, scoring: ScoringConfig) -> tuple[Any, Any]:
     """Tables of tasks and workers as pandas frames, whose stubs refuse a mixed index."""
     components = sizes_of(placed)
-    config = replace(CONFIG, scoring=scoring)
-    found = aggregated(placed, components, config)
+    found = aggregated(placed, components, replace(config, scoring=scoring))
     labels = found.labels.toPandas().set_index(["project_id", "task_id"]).sort_index()
     workers = found.workers.toPandas().set_index(["project_id", "worker_id"]).sort_index()
     for frame in found.persisted:
@@ -98,13 +110,13 @@ def in_blocks_of_400(exchange: Literal["auto", "direct", "shuffle"]) -> ScoringC
     return ScoringConfig(max_annotations_per_block=400, block_exchange=exchange)
 
 
-def test_blocks_give_the_tables_of_whole_components(placed: DataFrame) -> None:
+def test_blocks_give_the_tables_of_whole_components(placed: DataFrame, config: JobConfig) -> None:
     """Three components in blocks, two in batches, of which "split" has one each: both ways meet in
     the same tables, and in the same project. How blocks exchange messages leaves no trace."""
-    labels, workers = score(placed, ScoringConfig(max_annotations_per_block=None))
-    in_blocks, of_workers = score(placed, in_blocks_of_400("shuffle"))
+    labels, workers = score(placed, config, ScoringConfig(max_annotations_per_block=None))
+    in_blocks, of_workers = score(placed, config, in_blocks_of_400("shuffle"))
     for direct, shuffled in zip(
-        score(placed, in_blocks_of_400("direct")), (in_blocks, of_workers), strict=True
+        score(placed, config, in_blocks_of_400("direct")), (in_blocks, of_workers), strict=True
     ):
         pd.testing.assert_frame_equal(direct, shuffled, check_exact=True)
     numbers = ["probability", "margin", "entropy", "difficulty", "agreement"]
@@ -118,11 +130,11 @@ def test_blocks_give_the_tables_of_whole_components(placed: DataFrame) -> None:
     np.testing.assert_allclose(of_workers[numbers], workers[numbers], atol=3e-4)
 
 
-def test_blocks_assign_tasks_as_whole_components_do(placed: DataFrame) -> None:
+def test_blocks_assign_tasks_as_whole_components_do(placed: DataFrame, config: JobConfig) -> None:
     """To workers of all shards; those who suit a task all but equally may change places."""
     rule = AssignmentRule(workers_per_task=3, max_probability=0.9)
     whole, in_blocks = (
-        aggregated(placed, sizes_of(placed), replace(CONFIG, scoring=scoring, assignments=rule))
+        aggregated(placed, sizes_of(placed), replace(config, scoring=scoring, assignments=rule))
         for scoring in (
             ScoringConfig(max_annotations_per_block=None),
             in_blocks_of_400("auto"),
@@ -166,20 +178,21 @@ def test_the_number_of_partitions_leaves_no_trace(placed: DataFrame) -> None:
     assert_df_equality(first, second, ignore_row_order=True)
 
 
-STEPS = [f"superstep {number} of 19" for number in range(1, 20)]
+STEPS = [f"superstep {number} of 7" for number in range(1, 8)]
 
 
 @pytest.mark.parametrize(
     ("members", "said", "number", "since"),
     [
-        (None, STEPS, 18, 2),  # of 20: all but what blocks and shards read in the end
-        (2, ["all 19 supersteps in 2 tasks"], 1, 0),  # of 2: what the blocks began with
+        (None, STEPS, 6, 2),  # of 8: all but what blocks and shards read in the end
+        (2, ["all 7 supersteps in 2 tasks"], 1, 0),  # of 2: what the blocks began with
     ],
     ids=["shuffle", "direct"],
 )
 def test_what_was_read_is_removed_from_the_disk(
     spark: SparkSession,
     placed: DataFrame,
+    config: JobConfig,
     monkeypatch: pytest.MonkeyPatch,
     members: int | None,
     said: list[str],
@@ -200,7 +213,7 @@ def test_what_was_read_is_removed_from_the_disk(
 
     monkeypatch.setattr(supersteps_of_jobs, "remove_shuffle", remove)
     lines: list[str] = []
-    scores = score_planned(*planned(placed), members=members, say=lines.append)
+    scores = score_planned(*planned(placed), config, members=members, say=lines.append)
     assert lines == ["3 blocks of tasks, 1 shards of workers", *said]
     left = shuffles_in(shuffle_files(spark)) - at_first
     assert len(left) == since
@@ -211,7 +224,7 @@ def test_what_was_read_is_removed_from_the_disk(
 
 @pytest.mark.parametrize("falls_back", [True, False], ids=["auto", "direct"])
 def test_where_tasks_lose_each_other_shuffles_are_taken_unless_direct_was_asked_for(
-    placed: DataFrame, monkeypatch: pytest.MonkeyPatch, falls_back: bool
+    placed: DataFrame, config: JobConfig, monkeypatch: pytest.MonkeyPatch, falls_back: bool
 ) -> None:
     def unreachable(*_: Any) -> Any:
         def run(partition: int, sent: Any) -> Any:
@@ -224,10 +237,10 @@ def test_where_tasks_lose_each_other_shuffles_are_taken_unless_direct_was_asked_
     how: dict[str, Any] = {"members": 2, "falls_back": falls_back}
     if not falls_back:
         with pytest.raises(SPARK_ERRORS, match=r"UnreachablePeerError: task . has 0 pieces"):
-            score_planned(*planned(placed), **how, say=lines.append)
+            score_planned(*planned(placed), config, **how, say=lines.append)
         return
-    scores = score_planned(*planned(placed), **how, say=lines.append)
-    assert lines[1].startswith("all 19 supersteps in 2 tasks")
+    scores = score_planned(*planned(placed), config, **how, say=lines.append)
+    assert lines[1].startswith("all 7 supersteps in 2 tasks")
     assert re.match(r"from the start, over shuffles, .* task . has 0 pieces", lines[2])
     assert lines[3:] == STEPS
     assert scores.count() == 300 + 40
@@ -242,18 +255,24 @@ def planned(placed: DataFrame) -> tuple[DataFrame, DataFrame, BlockPlan]:
 
 
 def score_planned(
-    large: DataFrame, options: DataFrame, plan: BlockPlan, *, say: Say, **how: Any
+    large: DataFrame,
+    options: DataFrame,
+    plan: BlockPlan,
+    config: JobConfig,
+    *,
+    max_bytes: int = 2**30,
+    say: Say = lambda _: None,
+    **how: Any,
 ) -> DataFrame:
-    steps = supersteps(WEIGHTS.config)
-    assert len(steps) == 19
+    weights = load_weights(config.model.weights)
     return score_in_blocks(
         large,
         options,
         plan,
-        MODEL,
-        steps=steps,
+        FrozenModel(config.model.weights, weights.sha256, num_draws=1, max_probabilities=5),
+        steps=supersteps(weights.config),
         exchanges=[Exchange(plan.components, **how)],
-        max_bytes=2**30,
+        max_bytes=max_bytes,
         say=say,
     )
 
@@ -267,21 +286,10 @@ def test_blocks_that_cannot_be_small_enough_fail_before_anything_is_scored(
         plan_blocks(sizes_of(large), index_options(large), WEIGHTS.config, scoring)
 
 
-def test_a_block_that_is_larger_than_planned_names_the_settings(placed: DataFrame) -> None:
+def test_a_block_that_is_larger_than_planned_names_the_settings(
+    placed: DataFrame, config: JobConfig
+) -> None:
     """As where one task has most of the annotations."""
-    options = index_options(placed)
-    scoring = ScoringConfig(max_annotations_per_block=400)
-    plan = plan_blocks(sizes_of(placed), options, WEIGHTS.config, scoring)
-    assert plan is not None
     with pytest.raises(SPARK_ERRORS) as caught:
-        score_in_blocks(
-            placed,
-            options,
-            plan,
-            MODEL,
-            steps=supersteps(WEIGHTS.config),
-            exchanges=[Exchange(plan.components)],
-            max_bytes=1000,
-            say=lambda _: None,
-        ).collect()
+        score_planned(*planned(placed), config, max_bytes=1000).collect()
     assert re.search(r"project '.*max_annotations_per_block", reason_of(caught.value))

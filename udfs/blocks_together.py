@@ -57,7 +57,7 @@ class Parts:
 
     def __init__(self, nodes: Nodes, model: FrozenModel, sent: Sent) -> None:
         self._nodes = nodes
-        self._program = model.program()
+        self._model = model
         self._states: dict[int, State] = {}
         self._inbox: dict[int, list[Message]] = {}
         for node, contents in unpack(sent).items():
@@ -68,6 +68,7 @@ class Parts:
 
     def advance(self, step: Superstep, number: int, peers: Peers) -> None:
         """Run a superstep on those that take part in it, and exchange what they send."""
+        program = self._model.program()
         arrived = []
         for node in self._nodes.shards if step.of_shards else self._nodes.blocks:
             if member_of(node, peers.count) != peers.number:
@@ -76,9 +77,7 @@ class Parts:
             state, inbox = self._states.pop(node, None), self._inbox.pop(node, [])
             if state is None and not part.is_shard:
                 continue  # a block without tasks, which others still write to
-            self._states[node], messages = self._program.run(
-                step, part, component.cut, state, inbox
-            )
+            self._states[node], messages = program.run(step, part, component.cut, state, inbox)
             for message in messages:
                 to = component.node_of(message.to)
                 peer = member_of(to, peers.count)
@@ -98,4 +97,5 @@ class Parts:
 
     def _finished(self, node: int) -> Finished:
         _, part = self._nodes[node]
-        return finish(self._program, part, self._states.pop(node), self._inbox.pop(node, []))
+        state, inbox = self._states.pop(node), self._inbox.pop(node, [])
+        return finish(self._model, state, inbox, is_shard=part.is_shard)

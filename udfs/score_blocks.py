@@ -17,7 +17,7 @@ from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.blocks.messages import Cut, Message, Part, Superstep
 from crowdfm_core.blocks.program import BlockProgram, State
 from crowdfm_core.blocks.results import ScoredBlock
-from crowdfm_core.scoring import AnnotationBatch, ScoredWorkers
+from crowdfm_core.scoring import AnnotationBatch
 from udfs.batch_tables import (
     OUTPUT_ROWS,
     DecodedBatch,
@@ -54,7 +54,6 @@ Sent = Iterable[tuple[int, Piece]]
 Pieces = Iterator[tuple[int, Piece]]
 OnPartition = Callable[[int, Sent], Pieces]
 Streams = Iterator[tuple[bytes]]
-OnNode = Callable[[int, Sent], Streams]
 
 
 @dataclass(frozen=True)
@@ -123,24 +122,21 @@ class _Block:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a part ends with: a block the scores of its tasks, a shard the ids of its workers and
-    their scores."""
+    """What a part ends with, in place of its state: scores as its program's finish_block, or
+    finish_shard, returned them."""
 
-    of_block: ScoredBlock | None = None
-    of_shard: tuple[list[str], ScoredWorkers] | None = None
+    scores: Any
 
 
 @dataclass(frozen=True)
 class Mail:
-    """What a node was sent: by itself, at first its block, then its state or what it ended with,
-    and by others.
+    """What a node was sent: by itself, its state and at first its block, and by others.
 
     It is opened in functions that return, so that nothing holds it while the node sends.
     """
 
     block: _Block | None
     state: State | None
-    finished: Finished | None
     inbox: list[Message]
 
 
@@ -198,29 +194,32 @@ def run_superstep(nodes: Nodes, model: FrozenModel, step: Superstep, number: int
     return run
 
 
-def finish(program: BlockProgram, part: Part, state: State, inbox: Sequence[Message]) -> Finished:
-    """Finish a part after the last superstep."""
-    if part.is_shard:
-        return Finished(of_shard=program.finish_shard(state, inbox))
-    return Finished(of_block=program.finish_block(state, inbox))
+def finish(
+    model: FrozenModel, state: State, inbox: Sequence[Message], *, is_shard: bool
+) -> Finished:
+    """Finish a part after the last superstep, unless that has been done."""
+    if isinstance(state, Finished):
+        return state
+    program = model.program()
+    end = program.finish_shard if is_shard else program.finish_block
+    return Finished(end(state, inbox))
 
 
-def finish_blocks(nodes: Nodes, model: FrozenModel) -> OnNode:
+def finish_blocks(model: FrozenModel) -> Callable[[Sent], Streams]:
     """Turn what blocks ended with, or their last states, into scores of tasks, as streams for
     `score_rows`.
 
     Blocks are sent what was read of them, too.
     """
 
-    def run(partition: int, sent: Sent) -> Streams:
-        return _streams(scores(nodes.blocks[partition], sent))
+    def run(sent: Sent) -> Streams:
+        return _streams(scores(sent))
 
-    def scores(node: int, sent: Sent) -> pa.Table | None:
+    def scores(sent: Sent) -> pa.Table | None:
         mail = _unpacked(sent)
         if mail.block is None:
             return None
-        scored = _finished(nodes, model, node, mail).of_block
-        assert scored is not None
+        scored: ScoredBlock = finish(model, mail.state, mail.inbox, is_shard=False).scores
         assigned = None
         if scored.assigned is not None:
             workers = pa.array(scored.worker_ids, pa.string())
@@ -232,7 +231,7 @@ def finish_blocks(nodes: Nodes, model: FrozenModel) -> OnNode:
     return run
 
 
-def finish_shards(nodes: Nodes, model: FrozenModel) -> OnNode:
+def finish_shards(nodes: Nodes, model: FrozenModel) -> Callable[[int, Sent], Streams]:
     """Turn what shards ended with, or their last states, into scores of workers, as streams for
     `score_rows`."""
 
@@ -241,9 +240,8 @@ def finish_shards(nodes: Nodes, model: FrozenModel) -> OnNode:
 
     def scores(node: int, sent: Sent) -> pa.Table:
         component, _ = nodes[node]
-        scored = _finished(nodes, model, node, _unpacked(sent)).of_shard
-        assert scored is not None
-        worker_ids, workers = scored
+        mail = _unpacked(sent)
+        worker_ids, workers = finish(model, mail.state, mail.inbox, is_shard=True).scores
         return worker_table(
             pa.repeat(component.project_id, len(worker_ids)),
             pa.repeat(component.component_id, len(worker_ids)),
@@ -271,26 +269,15 @@ def read_mail(contents: Iterable[Any]) -> Mail:
     """Sort what one node was sent, as `unpack` returns it."""
     block: _Block | None = None
     state: State | None = None
-    finished: Finished | None = None
     inbox = []
     for content in contents:
         if isinstance(content, Message):
             inbox.append(content)
         elif isinstance(content, _Block):
             block = content
-        elif isinstance(content, Finished):
-            finished = content
         else:
             state = content
-    return Mail(block, state, finished, inbox)
-
-
-def _finished(nodes: Nodes, model: FrozenModel, node: int, mail: Mail) -> Finished:
-    """What a node ended with where the supersteps ran together, else made of its last state."""
-    if mail.finished is not None:
-        return mail.finished
-    _, part = nodes[node]
-    return finish(model.program(), part, mail.state, mail.inbox)
+    return Mail(block, state, inbox)
 
 
 def _unpacked(sent: Sent) -> Mail:

@@ -134,7 +134,7 @@ def score_in_blocks(
     of_tasks, of_workers = (
         session.createDataFrame(streams, "stream binary", verifySchema=False)
         for streams in (
-            of_blocks.mapPartitionsWithIndex(finish_blocks(nodes, model)),
+            of_blocks.mapPartitions(finish_blocks(model)),
             of_shards.mapPartitionsWithIndex(finish_shards(nodes, model)),
         )
     )

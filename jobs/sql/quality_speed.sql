@@ -3,6 +3,9 @@
 -- to compare: of a billion workers no two are alike in 128 bits.
 -- median_seconds: from one answer of the worker to the next, of num_intervals; intervals of more
 -- than {max_seconds} seconds are pauses and left out.
+-- Answers are sorted first by one number, the worker's first bits and the time, which Spark does
+-- without comparing rows. The window sorts them exactly, and finds them in order but for workers
+-- whose first 31 bits are alike.
 WITH answers AS (
   SELECT
     xxhash64(project_id, worker_id) AS worker_hash,
@@ -10,6 +13,11 @@ WITH answers AS (
     unix_seconds(annotated_at) AS second
   FROM {annotations}
   WHERE annotated_at IS NOT NULL
+  DISTRIBUTE BY
+    worker_hash,
+    other_hash
+  SORT BY
+    (worker_hash & -8589934592L) | (second & 8589934591L)
 ),
 intervals AS (
   SELECT

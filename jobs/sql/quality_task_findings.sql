@@ -21,12 +21,7 @@ SELECT
   {reference} AS method,
   label,
   num_annotations,
-  aggregate(
-    votes,
-    0D,
-    (sum, vote) -> sum
-      - vote.num_votes / num_annotations * ln(vote.num_votes / num_annotations)
-  ) AS vote_entropy,
+  vote_entropy,
   vote_margin,
   num_methods,
   support,

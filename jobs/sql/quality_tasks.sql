@@ -12,7 +12,8 @@ WITH named AS (
     -- Sorted, so that sums do not depend on the order in which rows arrive.
     sort_array(
       collect_list(struct(method, label, probability, runner_up_label, margin, entropy))
-    ) AS methods
+    ) AS methods,
+    sum(CAST(rint(coalesce(probability, 1D) * {unit}) AS BIGINT)) AS probability_units
   FROM {labels}
   GROUP BY
     task_hash,
@@ -25,6 +26,7 @@ compared AS (
     project_id,
     task_id,
     methods,
+    probability_units,
     get(methods, CAST(array_position(methods.method, {reference}) - 1 AS INT)) AS chosen,
     -- Of nearly all tasks; functions of lambdas take long.
     array_min(methods.label) = array_max(methods.label) AS is_unanimous
@@ -36,6 +38,7 @@ SELECT
   votes.task_id,
   votes.num_annotations,
   votes.votes,
+  votes.entropy AS vote_entropy,
   compared.chosen.label AS label,
   compared.chosen.probability AS probability,
   compared.chosen.entropy AS entropy,
@@ -57,16 +60,26 @@ SELECT
       THEN filter(compared.methods, m -> m.label <> compared.chosen.label).method
     WHEN compared.is_unanimous THEN CAST(array() AS ARRAY<STRING>)
   END AS dissenting_methods,
-  aggregate(
-    compared.methods,
-    0D,
-    (sum, m) -> sum + CASE
-      WHEN m.label = compared.chosen.label THEN coalesce(m.probability, 1D)
-      WHEN m.runner_up_label = compared.chosen.label THEN coalesce(m.probability - m.margin, 0D)
-      WHEN compared.chosen.label IS NOT NULL THEN 0D
-    END,
-    sum -> sum / size(compared.methods)
-  ) AS support
+  CASE
+    WHEN compared.is_unanimous
+      THEN
+        IF(
+          compared.chosen.label IS NOT NULL,
+          compared.probability_units / {unit} / size(compared.methods),
+          NULL
+        )
+    ELSE
+      aggregate(
+        compared.methods,
+        0D,
+        (sum, m) -> sum + CASE
+          WHEN m.label = compared.chosen.label THEN coalesce(m.probability, 1D)
+          WHEN m.runner_up_label = compared.chosen.label THEN coalesce(m.probability - m.margin, 0D)
+          WHEN compared.chosen.label IS NOT NULL THEN 0D
+        END,
+        sum -> sum / size(compared.methods)
+      )
+  END AS support
 FROM {votes} AS votes
 LEFT JOIN compared
   ON votes.task_hash = compared.task_hash

@@ -2,7 +2,7 @@
 -- task_hash; {options}: project_id, label, num_votes. votes: the options that were answered, in the
 -- order of majority voting: most votes; then the option that is answered most often in the whole
 -- project; then the smallest label in binary order. So tasks of a project with the same counts have
--- equal votes.
+-- equal votes. entropy: of the votes, in nats.
 WITH counted AS (
   SELECT
     task_hash,
@@ -27,12 +27,14 @@ compared AS (
   JOIN {options} AS options
     ON counted.project_id = options.project_id
     AND counted.label = options.label
-  -- Annotations come in this order: that is said for Spark, which sorts nothing here.
+  -- Annotations come in this order: that is said for Spark, which sorts nothing here. With the label,
+  -- as the sum of doubles depends on their order.
   SORT BY
     counted.task_hash,
     counted.project_id,
     counted.task_id,
-    counted.component_id
+    counted.component_id,
+    counted.label
 ),
 ranked AS (
   SELECT
@@ -41,6 +43,7 @@ ranked AS (
     task_id,
     component_id,
     sum(num_votes) AS num_annotations,
+    sum(num_votes * ln(num_votes)) AS count_logs,
     sort_array(
       collect_list(
         struct(
@@ -64,5 +67,6 @@ SELECT
   task_id,
   component_id,
   num_annotations,
-  arrays_zip(ranking.label, ranking.num_votes) AS votes
+  arrays_zip(ranking.label, ranking.num_votes) AS votes,
+  IF(size(ranking) > 1, greatest(ln(num_annotations) - count_logs / num_annotations, 0D), 0D) AS entropy
 FROM ranked

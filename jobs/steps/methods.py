@@ -15,7 +15,6 @@ from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
 from jobs.steps.gold import add_known_options, methods_with_gold
 from jobs.steps.majority_vote import (
     count_votes,
-    keep_most_probable,
     majority_vote_labels,
     majority_vote_workers,
 )
@@ -102,10 +101,9 @@ class Methods:
         )
 
     def _majority_vote(self) -> Aggregated:
-        labels = majority_vote_labels(self.votes)
+        labels = majority_vote_labels(self.votes, self.config.output.max_probabilities)
         workers = majority_vote_workers(self.annotations, self.votes)
-        kept = keep_most_probable(labels, self.config.output.max_probabilities)
-        return Aggregated(kept, workers, (self.votes,))
+        return Aggregated(labels, workers, (self.votes,))
 
     def _sql(self, method: str) -> Aggregated:
         return aggregate_in_sql(

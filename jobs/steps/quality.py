@@ -72,7 +72,8 @@ def measure_quality(
     """
     unit, of_reference = {"unit": UNIT}, {"reference": reference}
     by_task = arrange_by_task(labels.select(*_COMPARED))
-    with_labels = run_sql("quality_tasks", of_reference, votes=votes, labels=by_task, gold=gold)
+    judged_by = {**unit, **of_reference}
+    with_labels = run_sql("quality_tasks", judged_by, votes=votes, labels=by_task, gold=gold)
     tasks = _kept(with_labels, persisted)
     answers = _kept(run_sql("quality_answers", annotations=annotations, tasks=tasks), persisted)
     confusions = _kept(count_confusions(answers), persisted)
@@ -83,7 +84,7 @@ def measure_quality(
     methods = cut_lineage(
         run_sql(
             "quality_methods",
-            {**unit, **of_reference},
+            judged_by,
             probabilities=probabilities,
             truth=run_sql("quality_truth", {"max_cells": _MAX_CELLS}, judged=judged),
             tasks=tasks,

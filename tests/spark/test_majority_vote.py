@@ -14,7 +14,6 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs.steps.annotations import arrange_by_task
 from jobs.steps.majority_vote import (
     count_votes,
-    keep_most_probable,
     majority_vote_labels,
     majority_vote_workers,
 )
@@ -60,7 +59,7 @@ def test_labels_follow_votes_then_the_project_then_the_alphabet(spark: SparkSess
         ("q", "clear", "1", "B", "d"),  # the same task_id elsewhere; capitals before small letters
         ("q", "clear", "2", "a", "d"),
     ]
-    labels = majority_vote_labels(counted(arranged(spark, rows)))
+    labels = majority_vote_labels(counted(arranged(spark, rows)), 10)
     found = labels.select("project_id", "task_id", "label", "runner_up_label", "is_tie")
     expected = spark.createDataFrame(
         [
@@ -95,7 +94,7 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
     ).drop_duplicates(["project_id", "task_id", "worker_id"])
     annotations = arranged(spark, frame)
     votes_of_tasks = counted(annotations)
-    labels = majority_vote_labels(votes_of_tasks)
+    labels = majority_vote_labels(votes_of_tasks, 3)  # of up to four options
     workers = majority_vote_workers(annotations, votes_of_tasks)
 
     keys = ["project_id", "task_id"]
@@ -109,6 +108,17 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
     assert found["label"].to_dict() == expected.to_dict()
 
     votes["share"] = votes["votes"] / votes.groupby(keys)["votes"].transform("sum")
+    listed = votes.groupby(keys).head(3)
+    shares = {
+        key: dict(zip(of["label"], of["share"], strict=True)) for key, of in listed.groupby(keys)
+    }
+    assert {len(of) for of in shares.values()} == {1, 2, 3}
+    assert found["probabilities"].to_dict() == {
+        key: pytest.approx(of, rel=1e-12) for key, of in shares.items()
+    }
+    entropy = votes.groupby(keys)["share"].agg(lambda share: -(share * np.log(share)).sum())
+    assert found["entropy"].to_dict() == pytest.approx(entropy.to_dict(), rel=1e-12, abs=1e-15)
+
     joined = frame.merge(votes).merge(expected.rename("winner").reset_index())
     joined["agrees"] = joined["label"] == joined["winner"]
     per_worker = joined.groupby(["project_id", "worker_id"])
@@ -129,15 +139,16 @@ def test_random_votes_equal_pandas(spark: SparkSession) -> None:
 def test_votes_stay_persisted_while_queries_read_them(spark: SparkSession) -> None:
     annotations = arranged(spark, [("p", "t", "w", "a", "c")])
     votes = counted(annotations).persist()
-    majority_vote_labels(votes)
+    majority_vote_labels(votes, 10)
     majority_vote_workers(annotations, votes)
     assert votes.storageLevel.useMemory
     votes.unpersist()
 
 
-def test_keep_most_probable_cuts_the_map(spark: SparkSession) -> None:
-    rows = [("p", "t", str(worker), label, "c") for worker, label in enumerate("aaabbc")]
-    labels = keep_most_probable(majority_vote_labels(counted(arranged(spark, rows))), 2)
-    row = labels.first()
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_probabilities_are_those_of_the_first_options(spark: SparkSession, most: int) -> None:
+    rows = [("p", "t", str(worker), label, "c") for worker, label in enumerate("aaabbcd")]
+    row = majority_vote_labels(counted(arranged(spark, rows)), most).first()
     assert row is not None
-    assert row["probabilities"] == pytest.approx({"a": 1 / 2, "b": 1 / 3})
+    first = list({"a": 3 / 7, "b": 2 / 7, "c": 1 / 7}.items())[:most]
+    assert row["probabilities"] == pytest.approx(dict(first))

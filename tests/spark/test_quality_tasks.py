@@ -14,6 +14,7 @@ from jobs.sql import run_sql
 from jobs.steps.majority_vote import count_votes
 from jobs.steps.options import index_options
 from jobs.steps.units import UNIT
+from tests.spark.answers import plan_of
 
 ANSWERS = "project_id string, task_id string, worker_id string, label string"
 VOTES = (
@@ -67,7 +68,7 @@ def test_votes_are_counted_per_task_and_project(spark: SparkSession) -> None:
     votes = count_votes(
         annotations.withColumn("component_id", F.lit("c")), index_options(annotations)
     )
-    votes = votes.drop("task_hash", "component_id")
+    votes = votes.drop("task_hash", "component_id", "entropy")
     one_each = [("b", 1), ("a", 1)]
     same(
         votes,
@@ -86,7 +87,9 @@ def test_votes_are_counted_per_task_and_project(spark: SparkSession) -> None:
 
 
 def test_tasks_compare_the_reference_with_the_other_methods(spark: SparkSession) -> None:
-    votes = [("p", task, 2, [("a", 1), ("b", 1)]) for task in ("agreed", "split", "bare", "mute")]
+    votes = [
+        ("p", task, 2, [("a", 1), ("b", 1)], 0.7) for task in ("agreed", "split", "bare", "mute")
+    ]
     labels = [
         ("p", "agreed", "m", "a", 0.9, "b", 0.8, 0.3),
         ("p", "agreed", "n", "a", 0.7, "b", 0.4, 0.6),
@@ -101,11 +104,13 @@ def test_tasks_compare_the_reference_with_the_other_methods(spark: SparkSession)
     ]
     tasks = run_sql(
         "quality_tasks",
-        {"reference": "m"},
-        votes=with_hash(spark.createDataFrame(votes, VOTES)),
+        {"reference": "m", "unit": UNIT},
+        votes=with_hash(spark.createDataFrame(votes, f"{VOTES}, entropy double")),
         labels=with_hash(spark.createDataFrame(labels, LABELS)),
         gold=spark.createDataFrame([("p", "split", "c"), ("p", "none", "c")], GOLD),
     ).drop("task_hash", "num_annotations", "votes", "project_id")
+    assert {row["vote_entropy"] for row in tasks.collect()} == {0.7}
+    tasks = tasks.drop("vote_entropy")
     expected = spark.createDataFrame(
         [
             ("agreed", "a", 0.9, 0.3, None, 2, 0, [], 0.8),
@@ -120,16 +125,16 @@ def test_tasks_compare_the_reference_with_the_other_methods(spark: SparkSession)
 
 def test_findings_are_of_tasks_that_are_worth_a_look(spark: SparkSession) -> None:
     schema = (
-        f"{VOTES}, label string, support double, num_methods int, num_differing_pairs int, "
-        "dissenting_methods array<string>"
+        f"{VOTES}, vote_entropy double, label string, support double, num_methods int, "
+        "num_differing_pairs int, dissenting_methods array<string>"
     )
     rows = [
-        ("p", "clear", 5, [("a", 4), ("b", 1)], "a", 0.9, 2, 0, []),
-        ("p", "close", 5, [("a", 3), ("b", 2)], "a", 0.9, 2, 0, []),  # a fifth apart
-        ("p", "two", 2, [("a", 1), ("b", 1)], "a", 0.5, 2, 0, []),  # too few to be ambiguous
-        ("p", "weak", 3, [("a", 3)], "a", 0.4, 1, 0, []),  # the methods doubt the label
-        ("p", "split", 3, [("a", 3)], "a", 0.6, 3, 2, ["n"]),
-        ("p", "mute", 3, [("a", 3)], None, None, 0, 0, []),  # no label, no doubt
+        ("p", "clear", 5, [("a", 4), ("b", 1)], 0.5, "a", 0.9, 2, 0, []),
+        ("p", "close", 5, [("a", 3), ("b", 2)], 0.6, "a", 0.9, 2, 0, []),  # a fifth apart
+        ("p", "two", 2, [("a", 1), ("b", 1)], 0.7, "a", 0.5, 2, 0, []),  # too few to be ambiguous
+        ("p", "weak", 3, [("a", 3)], 0.0, "a", 0.4, 1, 0, []),  # the methods doubt the label
+        ("p", "split", 3, [("a", 3)], 0.0, "a", 0.6, 3, 2, ["n"]),
+        ("p", "mute", 3, [("a", 3)], 0.0, None, None, 0, 0, []),  # no label, no doubt
     ]
     found = run_sql(
         "quality_task_findings", {"reference": "m"}, tasks=spark.createDataFrame(rows, schema)
@@ -139,10 +144,7 @@ def test_findings_are_of_tasks_that_are_worth_a_look(spark: SparkSession) -> Non
         task: (row["is_ambiguous"], row["is_likely_mislabelled"]) for task, row in by_task.items()
     } == {"close": (True, False), "weak": (False, True), "split": (False, False)}
     assert by_task["close"]["vote_margin"] == pytest.approx(0.2)
-    shares = [3 / 5, 2 / 5]
-    assert by_task["close"]["vote_entropy"] == pytest.approx(
-        -sum(share * math.log(share) for share in shares)
-    )
+    assert by_task["close"]["vote_entropy"] == 0.6
     assert by_task["split"]["method_disagreement"] == pytest.approx(2 / 3)
     assert by_task["weak"]["method_disagreement"] is None  # of one method
 
@@ -216,6 +218,7 @@ def test_speed_is_the_median_interval_without_pauses(spark: SparkSession) -> Non
         ("p", "patient"): [50, 54, 3_654],  # as long as is no pause
         ("p", "paused"): [0, 3_601],
         ("p", "never"): [None, None],
+        ("p", "early"): [-5, 9, 1],  # before 1970
     }
     rows = [(*worker, second) for worker, of in seconds.items() for second in of]
     answers = spark.createDataFrame(rows, "project_id string, worker_id string, at bigint")
@@ -228,6 +231,7 @@ def test_speed_is_the_median_interval_without_pauses(spark: SparkSession) -> Non
             ("p", "quick", 4, 3.0),  # 2, 2, 6 and, after the pause, 4
             ("p", "slow", 3, 30.0),  # 60, 30 and 0
             ("p", "patient", 2, 1802.0),  # 4 and 3,600
+            ("p", "early", 2, 7.0),  # 6 and 8
         ],
         "project_id string, worker_id string, num_intervals bigint, median_seconds double",
     ).select(
@@ -237,6 +241,9 @@ def test_speed_is_the_median_interval_without_pauses(spark: SparkSession) -> Non
         "median_seconds",
     )
     assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
+    exact, by_number = [line for line in plan_of(found).splitlines() if "Sort [" in line]
+    assert by_number.count("ASC") == 1  # which the optimizer has not taken for useless
+    assert exact.count("ASC") == 3
 
 
 def workers(spark: SparkSession, *cells: tuple[object, ...]) -> dict[str, Row]:

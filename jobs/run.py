@@ -26,6 +26,7 @@ from jobs.results import Results
 from jobs.run_row import run_row
 from jobs.session import make_session, scoring_profile
 from jobs.spark_errors import reason_of
+from jobs.spark_settings import settings_of
 from jobs.steps.annotations import (
     KEY,
     conflicting,
@@ -49,6 +50,10 @@ from jobs.tables import Tables
 __all__ = ["run_nightly"]
 
 _log = logging.getLogger(__name__)
+
+# What goes to Python after the input was read is short: the number of rows bounds a batch. To add
+# up its bytes after every row, as Spark does, takes as long as all else that Java does to send it.
+_SHORT_ROWS = {"spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1)}
 
 
 def run_nightly(
@@ -168,7 +173,8 @@ class _Run:
             with self._phase("write"):
                 self.results.keep()
         else:
-            self._compute(annotations)
+            with settings_of(self.spark, _SHORT_ROWS):
+                self._compute(annotations)
 
     def _compute(self, annotations: DataFrame) -> None:
         with self._phase("components"):

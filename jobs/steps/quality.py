@@ -71,8 +71,8 @@ def measure_quality(
     the cells of confusion matrices move.
     """
     unit, of_reference = {"unit": UNIT}, {"reference": reference}
+    judged_by: dict[str, int | str] = {**unit, **of_reference}
     by_task = arrange_by_task(labels.select(*_COMPARED))
-    judged_by = {**unit, **of_reference}
     with_labels = run_sql("quality_tasks", judged_by, votes=votes, labels=by_task, gold=gold)
     tasks = _kept(with_labels, persisted)
     answers = _kept(run_sql("quality_answers", annotations=annotations, tasks=tasks), persisted)

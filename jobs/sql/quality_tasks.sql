@@ -3,7 +3,7 @@
 -- {reference}, null where it abstains; num_methods: methods with a label; dissenting_methods: those with
 -- another label than the reference; support: mean probability that the methods give to its label (of
 -- num_methods): of a method without probabilities 1 or 0, of one that ranks the label below its second
--- place 0.
+-- place 0. Where all agree it is summed in units of 1 / {unit}. vote_entropy: that of the votes.
 WITH named AS (
   SELECT
     task_hash,

@@ -68,5 +68,6 @@ SELECT
   component_id,
   num_annotations,
   arrays_zip(ranking.label, ranking.num_votes) AS votes,
-  IF(size(ranking) > 1, greatest(ln(num_annotations) - count_logs / num_annotations, 0D), 0D) AS entropy
+  IF(size(ranking) > 1, greatest(ln(num_annotations) - count_logs / num_annotations, 0D), 0D)
+    AS entropy
 FROM ranked

@@ -61,13 +61,8 @@ SELECT
     WHEN compared.is_unanimous THEN CAST(array() AS ARRAY<STRING>)
   END AS dissenting_methods,
   CASE
-    WHEN compared.is_unanimous
-      THEN
-        IF(
-          compared.chosen.label IS NOT NULL,
-          compared.probability_units / {unit} / size(compared.methods),
-          NULL
-        )
+    WHEN compared.is_unanimous AND compared.chosen.label IS NOT NULL
+      THEN compared.probability_units / {unit} / size(compared.methods)
     ELSE
       aggregate(
         compared.methods,

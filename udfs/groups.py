@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["changes", "ranked", "whole_groups"]
+__all__ = ["changes", "gathered_groups", "ranked", "whole_groups"]
 
 
 def whole_groups(
@@ -42,6 +43,20 @@ def whole_groups(
         pending_rows += batch.num_rows - start
     if pending:
         yield pa.Table.from_batches(pending)
+
+
+def gathered_groups(batches: Iterable[pa.RecordBatch], key: str) -> dict[Any, list[pa.RecordBatch]]:
+    """Return all rows by the value of a column, in whatever order they come.
+
+    Rows are copied, so that the memory of every group can be let go by itself.
+    """
+    groups: dict[Any, list[pa.RecordBatch]] = {}
+    for batch in batches:
+        values = batch.column(key)
+        for value in pc.unique(values):
+            group = batch.filter(pc.equal(values, value))
+            groups.setdefault(value.as_py(), []).append(group)
+    return groups
 
 
 def changes(rows: pa.RecordBatch | pa.Table, key: Sequence[str]) -> npt.NDArray[np.bool_]:

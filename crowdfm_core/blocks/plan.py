@@ -19,6 +19,8 @@ _WORKERS = 50_000  # of a shard of the paper's, which has no rows
 _RECEIVED = 8  # times as many sums may reach a shard from all blocks together
 _SMALLEST = 10  # parts of that, below which a shard takes no less time
 _WORKER_BYTES = 700  # id and factors of pairs, as they arrive and put together
+_ROW_BYTES = 100  # of an annotation as it is read, with ids of some 16 characters
+_NAME_BYTES = 80  # of a task
 _SPARE = 0.5  # of the budget: blocks are not all alike, and messages are beside them
 
 
@@ -86,16 +88,18 @@ def bytes_together(
 
     num_draws: of option vectors, where the model has any; assigns: as of `plan_cut`.
     """
-    held = working = 0
+    read = held = working = 0
     for cut in cuts:
-        of_block = bytes_held(config, _block(cut.sizes, cut.blocks), num_draws=num_draws)
+        block = _block(cut.sizes, cut.blocks)
+        of_block = bytes_held(config, block, num_draws=num_draws) + _NAME_BYTES * block.tasks
         if assigns:
             of_block += _WORKER_BYTES * cut.sizes.workers
         of_shards = bytes_of_shards(config, cut.sizes, num_draws=num_draws)
-        held += -(-cut.blocks // members) * of_block
-        held += -(-cut.shards // members) * of_shards // cut.shards
+        blocks_each, shards_each = (-(-parts // members) for parts in (cut.blocks, cut.shards))
+        read += blocks_each * _ROW_BYTES * block.annotations
+        held += blocks_each * of_block + shards_each * of_shards // cut.shards
         working = max(working, _bytes_of_block(config, cut.sizes, cut.blocks))
-    return held + working
+    return max(read, held) + working  # the rows of a block go when it starts
 
 
 def _bytes_of_block(config: ModelConfig, sizes: ComponentSizes, blocks: int) -> int:

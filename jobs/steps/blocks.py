@@ -1,4 +1,4 @@
-"""Scores components that are too large for one process: cut into parts, superstep by superstep."""
+"""Scores components that are too large for one process: cut into blocks of tasks and shards."""
 
 from __future__ import annotations
 
@@ -6,33 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from crowdfm_core.blocks.messages import Superstep
 from crowdfm_core.blocks.plan import plan_cut
 from crowdfm_core.candidates import MAX_DENSE_OPTIONS, ComponentSizes
 from crowdfm_core.config import ScoringConfig
-from crowdfm_core.errors import MemoryBudgetError
+from crowdfm_core.errors import CrowdFMError, MemoryBudgetError
 from crowdfm_core.memory import bytes_of_sizes
 from crowdfm_core.models import ModelConfig
+from jobs.spark_errors import SPARK_ERRORS, reason_of
+from jobs.steps.blocks_in_turn import run_in_turn
+from jobs.steps.blocks_together import run_together
 from jobs.steps.exchange import Exchange
 from jobs.steps.progress import Say
-from jobs.steps.scoring import arrange_batches
-from jobs.steps.supersteps import deliver, inbox, run_supersteps
-from udfs.batch_tables import SCORE_SCHEMA
-from udfs.block_transport import PIECE_SCHEMA, node_and_piece
-from udfs.score_blocks import (
-    CutComponent,
-    FrozenModel,
-    Nodes,
-    finish_blocks,
-    finish_shards,
-    read_blocks,
-    score_rows,
-)
+from jobs.steps.scoring import arrange_batches, batch_rows
+from udfs.blocks import CutComponent, FrozenModel, Nodes
 
 __all__ = ["BlockPlan", "plan_blocks", "score_in_blocks"]
+
+_OWN_ERRORS = f"{CrowdFMError.__module__}."  # as tracebacks name them
 
 
 @dataclass(frozen=True)
@@ -105,46 +99,58 @@ def plan_blocks(
 def score_in_blocks(
     annotations: DataFrame,
     options: DataFrame,
-    plan: BlockPlan,
     model: FrozenModel,
     *,
     steps: Sequence[Superstep],
     exchanges: Sequence[Exchange],
     max_bytes: int,
     say: Say,
-) -> DataFrame:
-    """Return scores as `jobs.steps.scoring.score_annotations` does; same grain and columns.
+) -> list[DataFrame]:
+    """Return scores as `jobs.steps.scoring.score_annotations` does, of the components of each
+    exchange; same grain and columns, kept on disk for the caller to unpersist.
 
-    annotations: with component_id, of any components; those of the plan are scored, in the order of
-    exchanges. steps: of the model's architecture; say: takes a line for each. All supersteps run
-    now, on the CPU. A part is one partition. Spark repeats what a lost executor held, with the same
-    result.
+    annotations: with component_id, of any components. steps: of the model's architecture; say:
+    takes a line for each. All supersteps run now, on the CPU. The way that messages take leaves no
+    trace in the result, nor do lost executors, whose part Spark repeats.
     """
-    nodes = Nodes(plan.components)
-    session = annotations.sparkSession
-    arranged = arrange_batches(_with_block(annotations, plan), options, _batches(plan))
-    rows = arranged.mapInArrow(read_blocks, PIECE_SCHEMA).rdd
-    read = deliver(rows.map(node_and_piece), nodes.shards.stop + 1)
-    ended = [
-        run_supersteps(read, model, steps, exchange=exchange, max_bytes=max_bytes, say=say)
+    return [
+        _scored(annotations, options, model, steps, exchange, max_bytes=max_bytes, say=say)
         for exchange in exchanges
     ]
-    of_blocks = inbox([read, *(sent for of in ended for sent in of.for_blocks)], nodes.blocks)
-    of_shards = inbox([sent for of in ended for sent in of.for_shards], nodes.shards)
-    of_tasks, of_workers = (
-        session.createDataFrame(streams, "stream binary", verifySchema=False)
-        for streams in (
-            of_blocks.mapPartitions(finish_blocks(model)),
-            of_shards.mapPartitionsWithIndex(finish_shards(nodes, model)),
-        )
-    )
-    return of_tasks.union(of_workers).mapInArrow(score_rows, SCORE_SCHEMA)
 
 
-def _with_block(annotations: DataFrame, plan: BlockPlan) -> DataFrame:
-    """Keep the annotations of the plan's components; add block, which depends on the task alone."""
-    counts = [(of.project_id, of.component_id, of.cut.blocks) for of in plan.components]
-    blocks = plan.keys.sparkSession.createDataFrame(
+def _scored(
+    annotations: DataFrame,
+    options: DataFrame,
+    model: FrozenModel,
+    steps: Sequence[Superstep],
+    exchange: Exchange,
+    *,
+    max_bytes: int,
+    say: Say,
+) -> DataFrame:
+    nodes = Nodes(exchange.components)
+    of_blocks = (_with_block(annotations, exchange.components), options)
+    blocks = _batches(annotations.sparkSession, exchange.components)
+    say(f"{len(nodes.blocks)} blocks of tasks, {len(nodes.shards)} shards of workers")
+    if exchange.members is not None:
+        say(f"all {len(steps)} supersteps in {exchange.members} tasks")
+        rows = batch_rows(*of_blocks, blocks)
+        try:
+            return run_together(rows, nodes, model, steps, exchange.members, max_bytes=max_bytes)
+        except SPARK_ERRORS as error:
+            # What the project's own errors say is true of the other way, too.
+            if not exchange.falls_back or _OWN_ERRORS in str(error):
+                raise
+            say(f"from the start, over shuffles, as tasks failed: {reason_of(error)}")
+    arranged = arrange_batches(*of_blocks, blocks)
+    return run_in_turn(arranged, nodes, model, steps, max_bytes=max_bytes, say=say)
+
+
+def _with_block(annotations: DataFrame, components: Sequence[CutComponent]) -> DataFrame:
+    """Keep the annotations of these components; add block, which depends on the task alone."""
+    counts = [(of.project_id, of.component_id, of.cut.blocks) for of in components]
+    blocks = annotations.sparkSession.createDataFrame(
         counts, "project_id string, component_id string, blocks int"
     )
     block = F.pmod(F.xxhash64("task_id"), F.col("blocks")).cast("int")
@@ -152,12 +158,12 @@ def _with_block(annotations: DataFrame, plan: BlockPlan) -> DataFrame:
     return placed.withColumn("block", block).drop("blocks")
 
 
-def _batches(plan: BlockPlan) -> DataFrame:
+def _batches(session: SparkSession, components: Sequence[CutComponent]) -> DataFrame:
     """One batch per block, numbered as its node."""
     rows = [
         (of.project_id, of.component_id, block, of.first_block + block)
-        for of in plan.components
+        for of in components
         for block in range(of.cut.blocks)
     ]
     schema = "project_id string, component_id string, block int, batch_index int"
-    return plan.keys.sparkSession.createDataFrame(rows, schema)
+    return session.createDataFrame(rows, schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 from pyspark import StorageLevel
 from pyspark.resource import ResourceProfile
@@ -18,7 +19,7 @@ from jobs.steps.exchange import plan_exchanges
 from jobs.steps.outputs import assignments_from_scores, labels_from_scores, workers_from_scores
 from jobs.steps.progress import Say
 from jobs.steps.scoring import score_annotations
-from udfs.score_blocks import FrozenModel
+from udfs.blocks import FrozenModel
 
 __all__ = ["Aggregated", "aggregate_with_crowdfm"]
 
@@ -73,7 +74,7 @@ def aggregate_with_crowdfm(
         max_annotations=scoring.max_annotations_per_batch,
         slots=components.sparkSession.sparkContext.defaultParallelism,
     ).persist()
-    scores = score_annotations(
+    of_batches = score_annotations(
         whole,
         options,
         batches,
@@ -85,6 +86,7 @@ def aggregate_with_crowdfm(
         profile=profile,
         assignments=config.assignments,
     )
+    scores = [of_batches.persist(StorageLevel.DISK_ONLY)]
     if plan is not None:
         frozen = FrozenModel(
             config.model.weights,
@@ -94,22 +96,19 @@ def aggregate_with_crowdfm(
             config.assignments,
         )
         exchanges = plan_exchanges(components.sparkSession, plan.components, model, config, say=say)
-        scores = scores.unionByName(
-            score_in_blocks(
-                annotations,
-                options,
-                plan,
-                frozen,
-                steps=supersteps(model, assigns=assigns),
-                exchanges=exchanges,
-                max_bytes=max_bytes,
-                say=say,
-            )
+        scores += score_in_blocks(
+            annotations,
+            options,
+            frozen,
+            steps=supersteps(model, assigns=assigns),
+            exchanges=exchanges,
+            max_bytes=max_bytes,
+            say=say,
         )
-    scores = scores.persist(StorageLevel.DISK_ONLY)
+    together = reduce(DataFrame.unionByName, scores)
     return Aggregated(
-        labels_from_scores(scores),
-        workers_from_scores(scores),
-        (scores, batches),
-        assignments=assignments_from_scores(scores, gold) if assigns else None,
+        labels_from_scores(together),
+        workers_from_scores(together),
+        (*scores, batches),
+        assignments=assignments_from_scores(together, gold) if assigns else None,
     )

@@ -15,7 +15,7 @@ from crowdfm_core.errors import ScoringError
 from crowdfm_core.models import ModelConfig
 from jobs.steps.lineage import executors_last
 from jobs.steps.progress import Say
-from udfs.score_blocks import CutComponent
+from udfs.blocks import CutComponent
 
 __all__ = ["Exchange", "gib_beside_java", "plan_exchanges"]
 

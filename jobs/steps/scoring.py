@@ -12,7 +12,7 @@ from jobs.steps.joins import small
 from udfs.batch_tables import INPUT_COLUMNS, SCORE_SCHEMA
 from udfs.score_batches import score_batches
 
-__all__ = ["arrange_batches", "score_annotations"]
+__all__ = ["arrange_batches", "batch_rows", "score_annotations"]
 
 
 def score_annotations(
@@ -52,7 +52,17 @@ def score_annotations(
 def arrange_batches(
     annotations: DataFrame, options: DataFrame, batches: DataFrame, *, also: tuple[str, ...] = ()
 ) -> DataFrame:
-    """Return udfs.batch_tables.INPUT_COLUMNS with every batch in one partition.
+    """Return rows as `batch_rows` does, with every batch in one partition."""
+    newest = batches.agg(F.max("batch_index").alias("newest")).first()
+    partitions = 1 if newest is None or newest["newest"] is None else int(newest["newest"]) + 1
+    rows = batch_rows(annotations, options, batches, also=also)
+    return rows.repartitionById(partitions, "batch_index")
+
+
+def batch_rows(
+    annotations: DataFrame, options: DataFrame, batches: DataFrame, *, also: tuple[str, ...] = ()
+) -> DataFrame:
+    """Return udfs.batch_tables.INPUT_COLUMNS.
 
     Grain: one annotation, or one option of a project in a batch (task_id null). batches: from
     assign_batches, of components or of whole projects. also: columns of annotations that are kept.
@@ -69,9 +79,6 @@ def arrange_batches(
     listed = batches.select("batch_index", "project_id").distinct().join(options, "project_id")
     nothing = F.lit(None).cast("string")
     listed = listed.withColumns({"component_id": nothing, "task_id": nothing, "worker_id": nothing})
-    newest = batches.agg(F.max("batch_index").alias("newest")).first()
-    partitions = 1 if newest is None or newest["newest"] is None else int(newest["newest"]) + 1
-    all_rows = rows.select(*INPUT_COLUMNS, *also).unionByName(
+    return rows.select(*INPUT_COLUMNS, *also).unionByName(
         listed.select(*INPUT_COLUMNS), allowMissingColumns=True
     )
-    return all_rows.repartitionById(partitions, "batch_index")

@@ -26,7 +26,7 @@ from jobs.steps.exchange import plan_exchanges
 from jobs.steps.options import index_options
 from tests.cluster.standalone import LOOPBACK_CONF
 from tests.spark.answers import sizes_of
-from udfs.score_blocks import FrozenModel
+from udfs.blocks import FrozenModel
 
 WEIGHTS = load_weights()
 
@@ -91,10 +91,9 @@ def main(master: str, folder: str) -> None:
     marker = Path(folder) / "killed"
 
     def scores(model: FrozenModel) -> pd.DataFrame:
-        found = score_in_blocks(
+        (found,) = score_in_blocks(
             annotations,
             options,
-            plan,
             model,
             steps=supersteps(WEIGHTS.config),
             exchanges=[direct],

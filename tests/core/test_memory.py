@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from crowdfm_core.candidates import CandidateGraph
@@ -86,48 +87,39 @@ run((200, 50, 20, 3))
 print(run(sizes), bytes_to_score(weights.config, graph_of(batch_of(*sizes)), as_block=True))
 """
 
-# A task that has all parts of a component, four blocks and two shards; what it is sent lies in
-# files, as it arrives piece by piece.
+# A task that has all parts of a component, four blocks and two shards; its rows lie in a file, as
+# they arrive batch by batch, and in any order.
 _MEASURE_TOGETHER = """
-import pickle, sys, tempfile
+import sys, tempfile
 from collections import deque
-from pathlib import Path
 from types import SimpleNamespace
-import numpy as np
-from crowdfm_core.blocks.messages import Cut, Part
+import pyarrow as pa
+from crowdfm_core.blocks.messages import Cut
 from crowdfm_core.blocks.plan import bytes_together
 from crowdfm_core.blocks.program import supersteps
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.weights import load_weights
-from tests.core.block_batches import block_of
-from tests.core.test_memory import batch_of, measured
-from udfs.block_transport import Parcel, pack
+from tests.core.test_memory import batch_of, measured, rows_of
+from udfs.blocks import CutComponent, FrozenModel, Nodes
 from udfs.blocks_together import Parts
-from udfs.score_blocks import CutComponent, FrozenModel, Nodes
 
 def run(sizes):
     cut = Cut(4, 2, ComponentSizes(*sizes))
-    component = CutComponent("large", "c", cut, first_block=0, first_shard=4)
-    nodes, folder = Nodes([component]), Path(tempfile.mkdtemp())
-    whole = batch_of(*sizes)
-    for number in range(4):
-        batch, names = block_of(whole, np.arange(number, sizes[1], 4))
-        part = Part(False, number)
-        state, sent = model.program().start(part, cut, batch, names, max_bytes=2**40)
-        parcels = [Parcel(number, state), *(Parcel(component.node_of(m.to), m) for m in sent)]
-        pieces = list(pack(parcels, superstep=0, sender=number))
-        (folder / str(number)).write_bytes(pickle.dumps(pieces))
-    del whole, batch, names, state, sent, parcels, pieces
+    nodes = Nodes([CutComponent("large", "c", cut, first_block=0, first_shard=4)])
+    rows = rows_of(batch_of(*sizes), blocks=4)
+    file = tempfile.mkstemp()[1]
+    with pa.ipc.new_stream(file, rows.schema) as writer:
+        writer.write_table(rows, max_chunksize=10_000)
+    del rows
 
-    def advance():
-        sent = (pair for n in range(4) for pair in pickle.loads((folder / str(n)).read_bytes()))
-        parts = Parts(nodes, model, sent)
-        steps = supersteps(weights.config)
-        for number, step in enumerate(steps, start=1):
-            parts.advance(step, number, SimpleNamespace(number=0, count=1, finish=lambda _: []))
-        deque(parts.finish(len(steps)), maxlen=0)
+    def score():
+        parts = Parts(nodes, model, SimpleNamespace(number=0, count=1, finish=lambda _: []))
+        parts.start(pa.ipc.open_stream(file), max_bytes=2**40)
+        for number, step in enumerate(supersteps(weights.config), start=1):
+            parts.advance(step, number)
+        deque(parts.finish(), maxlen=0)
 
-    peak, _ = measured(advance)
+    peak, _ = measured(score)
     return peak, bytes_together(weights.config, [cut], 1, num_draws=1)
 
 name, *sizes = sys.argv[1], *map(int, sys.argv[2:])
@@ -170,6 +162,35 @@ def batch_of(annotations: int, tasks: int, workers: int, options: int) -> Annota
         num_options=np.array([options], np.int32),
         num_workers=workers,
     )
+
+
+def rows_of(batch: AnnotationBatch, *, blocks: int) -> pa.Table:
+    """What a task of Spark gets of a batch of one project, cut into blocks."""
+    options, (project,) = int(batch.num_options[0]), batch.project_ids
+    of_block = np.repeat(np.arange(blocks), options)
+    listed = np.tile(np.arange(options), blocks)
+    number = {"batch_index": batch.task_index % blocks, "option_index": batch.option_index}
+    text = {
+        "project_id": [project] * len(batch.task_index),
+        "component_id": ["c"] * len(batch.task_index),
+        "task_id": [f"t{task}" for task in batch.task_index],
+        "worker_id": [f"w{worker}" for worker in batch.worker_index],
+        "label": pa.nulls(len(batch.task_index), pa.string()),
+    }
+    answers = pa.table({**number, **text})
+    nothing = dict.fromkeys(
+        ("component_id", "task_id", "worker_id"), pa.nulls(len(listed), pa.string())
+    )
+    of_options = pa.table(
+        {
+            "batch_index": pa.array(of_block, answers.schema.field("batch_index").type),
+            "option_index": pa.array(listed, answers.schema.field("option_index").type),
+            "project_id": [project] * len(listed),
+            "label": [f"o{option}" for option in listed],
+            **nothing,
+        }
+    )
+    return pa.concat_tables([answers, of_options.select(answers.column_names)])
 
 
 def graph_of(batch: AnnotationBatch) -> AnnotationGraph:

@@ -19,7 +19,7 @@ from crowdfm_core.config import InputConfig, JobConfig, ModelConfig, OutputConfi
 from crowdfm_core.errors import MemoryBudgetError
 from crowdfm_core.weights import load_weights, save_weights
 from jobs.spark_errors import SPARK_ERRORS, reason_of
-from jobs.steps import supersteps as supersteps_of_jobs
+from jobs.steps import blocks_in_turn, blocks_together
 from jobs.steps.blocks import BlockPlan, plan_blocks, score_in_blocks
 from jobs.steps.components import add_components, find_components
 from jobs.steps.crowdfm import Aggregated, aggregate_with_crowdfm
@@ -30,8 +30,8 @@ from jobs.steps.progress import Say
 from jobs.steps.shuffles import remove_shuffle, shuffle_id
 from tests.spark.answers import assignments, sizes_of
 from tests.spark.disk import shuffle_files, shuffles_in
+from udfs.blocks import FrozenModel
 from udfs.peers import UnreachablePeerError
-from udfs.score_blocks import FrozenModel
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
 WEIGHTS = load_weights()
@@ -181,23 +181,11 @@ def test_the_number_of_partitions_leaves_no_trace(placed: DataFrame) -> None:
 STEPS = [f"superstep {number} of 7" for number in range(1, 8)]
 
 
-@pytest.mark.parametrize(
-    ("members", "said", "number", "since"),
-    [
-        (None, STEPS, 6, 2),  # of 8: all but what blocks and shards read in the end
-        (2, ["all 7 supersteps in 2 tasks"], 1, 0),  # of 2: what the blocks began with
-    ],
-    ids=["shuffle", "direct"],
-)
 def test_what_was_read_is_removed_from_the_disk(
     spark: SparkSession,
     placed: DataFrame,
     config: JobConfig,
     monkeypatch: pytest.MonkeyPatch,
-    members: int | None,
-    said: list[str],
-    number: int,
-    since: int,
 ) -> None:
     """In local mode. Over shuffles, each superstep writes the states of all blocks or shards. What
     Spark SQL shuffled is there before the first is removed; how much that is changes."""
@@ -211,39 +199,41 @@ def test_what_was_read_is_removed_from_the_disk(
         assert removed & shuffles_in(shuffle_files(spark))
         remove_shuffle(shuffled)
 
-    monkeypatch.setattr(supersteps_of_jobs, "remove_shuffle", remove)
+    monkeypatch.setattr(blocks_in_turn, "remove_shuffle", remove)
     lines: list[str] = []
-    scores = score_planned(*planned(placed), config, members=members, say=lines.append)
-    assert lines == ["3 blocks of tasks, 1 shards of workers", *said]
+    scores = score_planned(*planned(placed), config, members=None, say=lines.append)
+    assert lines == ["3 blocks of tasks, 1 shards of workers", *STEPS]
     left = shuffles_in(shuffle_files(spark)) - at_first
-    assert len(left) == since
+    assert len(left) == 2  # of 8: what blocks and shards read in the end
     assert scores.count() == 300 + 40
-    assert len(removed) == number
+    assert len(removed) == 6
     assert not removed & shuffles_in(shuffle_files(spark))
+    scores.unpersist()
 
 
 @pytest.mark.parametrize("falls_back", [True, False], ids=["auto", "direct"])
 def test_where_tasks_lose_each_other_shuffles_are_taken_unless_direct_was_asked_for(
     placed: DataFrame, config: JobConfig, monkeypatch: pytest.MonkeyPatch, falls_back: bool
 ) -> None:
-    def unreachable(*_: Any) -> Any:
-        def run(partition: int, sent: Any) -> Any:
-            raise UnreachablePeerError(f"task {partition} has {len(list(sent)) // 10**9} pieces")
+    def unreachable(*_: Any, **__: Any) -> Any:
+        def score(batches: Any) -> Any:
+            raise UnreachablePeerError(f"a task has {len(list(batches)) // 10**9} batches")
 
-        return run
+        return score
 
-    monkeypatch.setattr(supersteps_of_jobs, "run_together", unreachable)
+    monkeypatch.setattr(blocks_together, "score_together", unreachable)
     lines: list[str] = []
     how: dict[str, Any] = {"members": 2, "falls_back": falls_back}
     if not falls_back:
-        with pytest.raises(SPARK_ERRORS, match=r"UnreachablePeerError: task . has 0 pieces"):
+        with pytest.raises(SPARK_ERRORS, match=r"UnreachablePeerError: a task has 0 batches"):
             score_planned(*planned(placed), config, **how, say=lines.append)
         return
     scores = score_planned(*planned(placed), config, **how, say=lines.append)
     assert lines[1].startswith("all 7 supersteps in 2 tasks")
-    assert re.match(r"from the start, over shuffles, .* task . has 0 pieces", lines[2])
+    assert re.match(r"from the start, over shuffles, .* a task has 0 batches", lines[2])
     assert lines[3:] == STEPS
     assert scores.count() == 300 + 40
+    scores.unpersist()
 
 
 def planned(placed: DataFrame) -> tuple[DataFrame, DataFrame, BlockPlan]:
@@ -265,16 +255,16 @@ def score_planned(
     **how: Any,
 ) -> DataFrame:
     weights = load_weights(config.model.weights)
-    return score_in_blocks(
+    (scores,) = score_in_blocks(
         large,
         options,
-        plan,
         FrozenModel(config.model.weights, weights.sha256, num_draws=1, max_probabilities=5),
         steps=supersteps(weights.config),
         exchanges=[Exchange(plan.components, **how)],
         max_bytes=max_bytes,
         say=say,
     )
+    return scores
 
 
 def test_blocks_that_cannot_be_small_enough_fail_before_anything_is_scored(

@@ -22,7 +22,7 @@ from jobs.steps.components import (
     component_sizes,
     find_components,
 )
-from udfs.groups import whole_groups
+from udfs.groups import gathered_groups, whole_groups
 
 SCHEMA = "project_id string, task_id string, worker_id string, label string"
 
@@ -120,3 +120,12 @@ def test_whole_groups_never_splits_a_group(keys: list[int], size: int, min_rows:
     assert all(table.num_rows >= min_rows for table in tables[:-1])
     if min_rows == 1:
         assert all(len(found) == 1 for found in sets)
+
+
+def test_gathered_groups_are_whole_in_whatever_order_rows_come() -> None:
+    """And hold on to no rows but their own."""
+    rows = pa.RecordBatch.from_pydict({"key": [2, 0, 2, 1, 0, 2], "row": list(range(6))})
+    groups = gathered_groups([rows.slice(0, 4), rows.slice(4, 0), rows.slice(4)], "key")
+    found = {key: pa.Table.from_batches(group)["row"].to_pylist() for key, group in groups.items()}
+    assert found == {2: [0, 2, 5], 0: [1, 4], 1: [3]}
+    assert {group.column("row").buffers()[1].size for group in groups[0]} == {8}

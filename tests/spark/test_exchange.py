@@ -16,7 +16,7 @@ from crowdfm_core.config import InputConfig, JobConfig, OutputConfig, ScoringCon
 from crowdfm_core.errors import ScoringError
 from crowdfm_core.weights import load_weights
 from jobs.steps.exchange import gib_beside_java, plan_exchanges
-from udfs.score_blocks import CutComponent
+from udfs.blocks import CutComponent
 
 CONFIG = JobConfig(input=InputConfig(path="unused"), output=OutputConfig(path="unused"))
 WEIGHTS = load_weights()
@@ -46,7 +46,7 @@ def test_exchanges_are_planned_by_slots_and_memory(spark: SparkSession) -> None:
     assert planned("auto", 10) == [(everything, 2, True)]
     assert planned("direct", 10) == [(everything, 2, False)]
     assert planned("shuffle", 10) == [(everything, None, False)]
-    assert planned("direct", 0.87) == [(["p0", "p1"], 2, False), (["p2", "p3"], 2, False)]
+    assert planned("direct", 0.98) == [(["p0", "p1"], 2, False), (["p2", "p3"], 2, False)]
     assert lines == []
     assert planned("auto", 0.4) == [
         (["p0", "p1"], 2, True),

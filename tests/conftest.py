@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core.config import SparkConfig
 from jobs.session import make_session
-from tests.short_lived_jvm import JVM_OPTIONS
+from tests.jvm_options import LASTING
 
 _LONG = ("cluster", "spark")  # folders
 
@@ -52,7 +52,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.sql.warehouse.dir": warehouse,
         "spark.sql.shuffle.partitions": "3",
         "spark.driver.memory": "3g",  # one driver plans the queries of all tests
-        "spark.driver.extraJavaOptions": JVM_OPTIONS,
+        "spark.driver.extraJavaOptions": LASTING,
     }
     session = make_session(SparkConfig(master="local[2]", app_name="crowdfm-tests", conf=conf))
     yield session

@@ -68,6 +68,7 @@ class Parts:
             block = read_block(pa.Table.from_batches(rows.pop(node)))
             if block is None:
                 continue  # without tasks
+            pa.default_memory_pool().release_unused()  # arrays of NumPy have memory of their own
             component, part = self._nodes[node]
             self._names[node] = block.names
             self._states[node], messages = program.start(

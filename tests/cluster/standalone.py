@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyspark
 
-from tests.short_lived_jvm import JVM_OPTIONS
+from tests.jvm_options import SHORT_LIVED
 
 __all__ = ["LOOPBACK_CONF", "StandaloneCluster", "standalone_cluster"]
 
@@ -26,8 +26,8 @@ __all__ = ["LOOPBACK_CONF", "StandaloneCluster", "standalone_cluster"]
 LOOPBACK_CONF = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.extraJavaOptions": JVM_OPTIONS,
-    "spark.executor.extraJavaOptions": JVM_OPTIONS,
+    "spark.driver.extraJavaOptions": SHORT_LIVED,
+    "spark.executor.extraJavaOptions": SHORT_LIVED,
     "spark.executor.memory": "700m",
     "spark.sql.shuffle.partitions": "4",
 }
@@ -99,7 +99,7 @@ def _daemon(command: list[str], log: Path) -> Iterator[None]:
         "SPARK_HOME": str(spark_home),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_NO_DAEMONIZE": "1",
-        "SPARK_DAEMON_JAVA_OPTS": JVM_OPTIONS,
+        "SPARK_DAEMON_JAVA_OPTS": SHORT_LIVED,
         "PYSPARK_PYTHON": sys.executable,
     }
     with log.open("w") as output:

@@ -27,9 +27,10 @@ from jobs.run import run_nightly
 from jobs.schemas import QUALITY_TABLES, TABLES
 from tests.cluster.event_log import DEFAULT_PROFILE, Stage, read_stages, task_requests
 from tests.cluster.standalone import LOOPBACK_CONF, StandaloneCluster, standalone_cluster
+from tests.jvm_options import SHORT_LIVED
 from tests.project.test_conf import DELTA
-from tests.short_lived_jvm import JVM_OPTIONS
 from tests.spark.delta_tables import config_of
+from tests.spark.shallow_weights import save_shallow_weights
 
 pytestmark = pytest.mark.cluster
 
@@ -55,7 +56,7 @@ class Finished:
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six projects of 200 annotations, so that a budget of 200 makes six batches, and one of 600,
-    so that blocks of at most 300 make two."""
+    so that blocks of at most 300 make two; and a model with few stages."""
     rng = np.random.default_rng(7)
     rows = [
         (f"p{project}", f"t{task}", f"w{worker}", f"o{rng.integers(0, 3)}")
@@ -65,8 +66,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     folder = tmp_path_factory.mktemp("lake")
     frame = pd.DataFrame(rows, columns=["project", "task", "worker", "label"])
-    frame.to_parquet(folder / "answers.parquet")
-    assert parquet.read_metadata(folder / "answers.parquet").num_rows == 1800
+    for name in ("answers", "weights"):
+        (folder / name).mkdir()
+    frame.to_parquet(folder / "answers" / "answers.parquet")
+    assert parquet.read_metadata(folder / "answers" / "answers.parquet").num_rows == 1800
+    save_shallow_weights(folder / "weights")
     return folder
 
 
@@ -88,12 +92,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def _settings(lake: Path, folder: Path, spark: dict[str, Any]) -> dict[str, Any]:
     return {
         "input": {
-            "path": str(lake),
+            "path": str(lake / "answers"),
             "format": "parquet",
             "columns": {"project_id": "project"},
         },
         "output": {"path": str(folder / "out")},
-        "model": {"num_draws": 1},
+        "model": {"weights": str(lake / "weights")},
         "scoring": {
             "max_annotations_per_batch": 200,
             "max_annotations_per_block": 300,
@@ -121,7 +125,7 @@ def _start(lake: Path, folder: Path, master: str, *options: str) -> subprocess.P
     config_of(folder, _settings(lake, folder, _with_gpus(folder)))
     spark_submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     command = [str(spark_submit), "--master", master, "--packages", DELTA]
-    command += ["--driver-java-options", JVM_OPTIONS]
+    command += ["--driver-java-options", SHORT_LIVED]
     command += [str(ROOT / "jobs" / "nightly.py"), "--conf", str(folder / "job.yaml"), *options]
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
     with (folder / "log").open("w") as log:
@@ -171,8 +175,8 @@ def cluster_run(
     process = _start(lake, folder, cluster.master_url)
     events, checkpoints = folder / "events", folder / "out" / "_checkpoints"
     _wait_until_logged(folder / "log", ": crowdfm ...", process)
-    in_all = len(supersteps(load_weights().config))
-    _wait_until(lambda: len(_supersteps(events)) >= 5, process)
+    in_all = len(supersteps(load_weights(str(lake / "weights")).config))
+    _wait_until(lambda: len(_supersteps(events)) >= 3, process)
     _kill(_executors(cluster))  # with all that the next superstep would read
     _wait_until_logged(folder / "log", ": quality ...", process)
     with_repeated = len(_supersteps(events))

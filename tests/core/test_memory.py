@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from crowdfm_core.candidates import CandidateGraph
@@ -20,6 +18,7 @@ from crowdfm_core.graph import AnnotationGraph
 from crowdfm_core.memory import bytes_to_score, count_states
 from crowdfm_core.scoring import AnnotationBatch, Scorer
 from crowdfm_core.weights import load_weights
+from tests.core.block_batches import batch_of
 
 MIB = 2**20
 T = TypeVar("T")
@@ -30,7 +29,8 @@ import sys
 from crowdfm_core.memory import bytes_to_score
 from crowdfm_core.scoring import Scorer
 from crowdfm_core.weights import load_weights
-from tests.core.test_memory import batch_of, bytes_of, graph_of
+from tests.core.block_batches import batch_of
+from tests.core.test_memory import bytes_of, graph_of
 
 name, *sizes = sys.argv[1], *map(int, sys.argv[2:])
 weights = load_weights(name)
@@ -50,7 +50,8 @@ from crowdfm_core.blocks.program import make_block_program, supersteps
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.memory import bytes_to_score
 from crowdfm_core.weights import load_weights
-from tests.core.test_memory import batch_of, graph_of, measured
+from tests.core.block_batches import batch_of
+from tests.core.test_memory import graph_of, measured
 
 def run(sizes):
     batch, names = batch_of(*sizes), [f"w{i}" for i in range(sizes[2])]
@@ -99,18 +100,20 @@ from crowdfm_core.blocks.plan import bytes_together
 from crowdfm_core.blocks.program import supersteps
 from crowdfm_core.candidates import ComponentSizes
 from crowdfm_core.weights import load_weights
-from tests.core.test_memory import batch_of, measured, rows_of
+from tests.core.block_batches import batch_of, rows_of
+from tests.core.test_memory import measured
 from udfs.blocks import CutComponent, FrozenModel, Nodes
 from udfs.blocks_together import Parts
 
 def run(sizes):
     cut = Cut(4, 2, ComponentSizes(*sizes))
     nodes = Nodes([CutComponent("large", "c", cut, first_block=0, first_shard=4)])
-    rows = rows_of(batch_of(*sizes), blocks=4)
+    batch = batch_of(*sizes)
+    rows = rows_of(batch, block=batch.task_index % 4, blocks=4)
     file = tempfile.mkstemp()[1]
     with pa.ipc.new_stream(file, rows.schema) as writer:
         writer.write_table(rows, max_chunksize=10_000)
-    del rows
+    del batch, rows
 
     def score():
         parts = Parts(nodes, model, SimpleNamespace(number=0, count=1, finish=lambda _: []))
@@ -146,51 +149,6 @@ def measured(action: Callable[[], T]) -> tuple[int, T]:
     before = bytes_of("VmRSS")
     result = action()
     return bytes_of("VmHWM") - before, result
-
-
-def batch_of(annotations: int, tasks: int, workers: int, options: int) -> AnnotationBatch:
-    """One project in which everybody answers, a few workers most."""
-    rng = np.random.default_rng(1)
-    task = np.concatenate([np.arange(tasks), rng.integers(0, tasks, annotations - tasks)])
-    drawn = (workers * rng.random(annotations - workers) ** 2).astype(np.int32)
-    return AnnotationBatch(
-        task_index=task.astype(np.int32),
-        worker_index=np.concatenate([np.arange(workers), drawn]).astype(np.int32),
-        option_index=rng.integers(0, options, annotations).astype(np.int32),
-        task_project=np.zeros(tasks, np.int32),
-        project_ids=["large"],
-        num_options=np.array([options], np.int32),
-        num_workers=workers,
-    )
-
-
-def rows_of(batch: AnnotationBatch, *, blocks: int) -> pa.Table:
-    """What a task of Spark gets of a batch of one project, cut into blocks."""
-    options, (project,) = int(batch.num_options[0]), batch.project_ids
-    of_block = np.repeat(np.arange(blocks), options)
-    listed = np.tile(np.arange(options), blocks)
-    number = {"batch_index": batch.task_index % blocks, "option_index": batch.option_index}
-    text = {
-        "project_id": [project] * len(batch.task_index),
-        "component_id": ["c"] * len(batch.task_index),
-        "task_id": [f"t{task}" for task in batch.task_index],
-        "worker_id": [f"w{worker}" for worker in batch.worker_index],
-        "label": pa.nulls(len(batch.task_index), pa.string()),
-    }
-    answers = pa.table({**number, **text})
-    nothing = dict.fromkeys(
-        ("component_id", "task_id", "worker_id"), pa.nulls(len(listed), pa.string())
-    )
-    of_options = pa.table(
-        {
-            "batch_index": pa.array(of_block, answers.schema.field("batch_index").type),
-            "option_index": pa.array(listed, answers.schema.field("option_index").type),
-            "project_id": [project] * len(listed),
-            "label": [f"o{option}" for option in listed],
-            **nothing,
-        }
-    )
-    return pa.concat_tables([answers, of_options.select(answers.column_names)])
 
 
 def graph_of(batch: AnnotationBatch) -> AnnotationGraph:

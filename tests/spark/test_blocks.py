@@ -17,7 +17,7 @@ from crowdfm_core.assignment_rule import AssignmentRule
 from crowdfm_core.blocks.program import supersteps
 from crowdfm_core.config import InputConfig, JobConfig, ModelConfig, OutputConfig, ScoringConfig
 from crowdfm_core.errors import MemoryBudgetError
-from crowdfm_core.weights import load_weights, save_weights
+from crowdfm_core.weights import load_weights
 from jobs.spark_errors import SPARK_ERRORS, reason_of
 from jobs.steps import blocks_in_turn, blocks_together
 from jobs.steps.blocks import BlockPlan, plan_blocks, score_in_blocks
@@ -30,6 +30,7 @@ from jobs.steps.progress import Say
 from jobs.steps.shuffles import remove_shuffle, shuffle_id
 from tests.spark.answers import assignments, sizes_of
 from tests.spark.disk import shuffle_files, shuffles_in
+from tests.spark.shallow_weights import save_shallow_weights
 from udfs.blocks import FrozenModel
 from udfs.peers import UnreachablePeerError
 
@@ -57,13 +58,8 @@ def placed(spark: SparkSession) -> DataFrame:
 def config(tmp_path_factory: pytest.TempPathFactory) -> JobConfig:
     """The default model with two layers of its eight, as Spark has two stages for each; the core's
     tests run deeper ones in blocks."""
-    fewer = replace(WEIGHTS.config, layers=2)
-    tensors = {
-        name: WEIGHTS.tensors[name][tuple(map(slice, shape))]
-        for name, shape in fewer.tensor_shapes().items()
-    }
     folder = tmp_path_factory.mktemp("weights")
-    save_weights(folder, replace(WEIGHTS, config=fewer, tensors=tensors))
+    save_shallow_weights(folder)
     return replace(CONFIG, model=ModelConfig(str(folder)))
 
 

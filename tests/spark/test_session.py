@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from crowdfm_core.config import GpuConfig, SparkConfig
 from jobs.session import make_session, scoring_profile
-from tests.short_lived_jvm import JVM_OPTIONS
+from tests.jvm_options import LASTING
 
 
 def test_session_writes_and_reads_delta(spark: SparkSession, tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_java_options_of_the_user_come_after_those_of_local_mode(spark: SparkSes
     java = spark.sparkContext._jvm.java.lang.management.ManagementFactory  # type: ignore[union-attr]
     given = list(java.getRuntimeMXBean().getInputArguments())
     ours = given.index("-XX:Tier4InvocationThreshold=50000")
-    for option in JVM_OPTIONS.split():
+    for option in LASTING.split():
         assert given.index(option) > ours  # of two that differ, Java takes the last
 
 

@@ -1,4 +1,4 @@
-"""Scores components that are too large for one process: cut into blocks of tasks and shards."""
+"""Scores components too large for one process, in blocks of tasks and shards of workers."""
 
 from __future__ import annotations
 
@@ -130,12 +130,12 @@ def _scored(
     say: Say,
 ) -> DataFrame:
     nodes = Nodes(exchange.components)
-    of_blocks = (_with_block(annotations, exchange.components), options)
+    placed = _with_block(annotations, exchange.components)
     blocks = _batches(annotations.sparkSession, exchange.components)
     say(f"{len(nodes.blocks)} blocks of tasks, {len(nodes.shards)} shards of workers")
     if exchange.members is not None:
         say(f"all {len(steps)} supersteps in {exchange.members} tasks")
-        rows = batch_rows(*of_blocks, blocks)
+        rows = batch_rows(placed, options, blocks)
         try:
             return run_together(rows, nodes, model, steps, exchange.members, max_bytes=max_bytes)
         except SPARK_ERRORS as error:
@@ -143,7 +143,7 @@ def _scored(
             if not exchange.falls_back or _OWN_ERRORS in str(error):
                 raise
             say(f"from the start, over shuffles, as tasks failed: {reason_of(error)}")
-    arranged = arrange_batches(*of_blocks, blocks)
+    arranged = arrange_batches(placed, options, blocks)
     return run_in_turn(arranged, nodes, model, steps, max_bytes=max_bytes, say=say)
 
 

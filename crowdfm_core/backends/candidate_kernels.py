@@ -17,9 +17,11 @@ from crowdfm_core.backends.vectors import LANES
 
 __all__ = [
     "add_at",
+    "add_own_tasks",
     "candidates_to_few_rows",
     "candidates_to_rows",
     "group_max",
+    "most_listed",
     "rows_to_candidates",
     "sum_by_group",
     "sum_runs",
@@ -96,18 +98,19 @@ def add_at(total, place, rows):  # pragma: no cover
 
 @numba.njit(cache=True, inline="always")
 def _add_task(
-    candidates, flat, out, flat_out, row, first, last, answer, candidate_option, is_tied
+    candidates, at, flat, out, flat_out, row, first, last, answer, candidate_option, is_tied
 ):  # pragma: no cover
-    """Add a task's candidates [first, last) to the rows of a pair, which begin at `row`."""
+    """Add a task's candidates [first, last), which stand in `candidates` from row `at` on, to the
+    rows of a pair, which begin at `row`."""
     width = candidates.shape[1]
     if is_tied:
         for c in range(first, last):
             target = row + (candidate_option[c] != answer)
             for f in range(width):
-                out[target, f] += candidates[c, f]
+                out[target, f] += candidates[at + c - first, f]
     else:
         # A task's candidates stand together, as the rows of a pair do.
-        _add_run(flat, first * width, flat_out, row * width, (last - first) * width)
+        _add_run(flat, at * width, flat_out, row * width, (last - first) * width)
 
 
 @numba.njit(cache=True, parallel=True)
@@ -140,6 +143,7 @@ def candidates_to_rows(
                     _ask_for(flat, candidate_start, soon, width)
                     _add_task(
                         candidates,
+                        candidate_start[t],
                         flat,
                         out,
                         flat_out,
@@ -151,6 +155,70 @@ def candidates_to_rows(
                         is_tied[t],
                     )
     return out
+
+
+@numba.njit(cache=True)
+def most_listed(pair_start, entry_start):  # pragma: no cover
+    """Room that `add_own_tasks` needs for what it lists, at whatever task it begins."""
+    tasks, most = len(pair_start) - 1, 0
+    for begin in range(tasks):
+        entries = entry_start[pair_start[min(begin + _TASKS, tasks)]]
+        most = max(most, entries - entry_start[pair_start[begin]])
+    return most + 1
+
+
+@numba.njit(cache=True)
+def add_own_tasks(
+    low,
+    high,
+    begin,
+    end,
+    candidates,
+    out,
+    own,
+    candidate_start,
+    candidate_option,
+    row_start,
+    pair_start,
+    pair_option,
+    entry_start,
+    neighbour_pair,
+    is_tied,
+):  # pragma: no cover
+    """Add the tasks [begin, end), whose candidates alone are in `candidates`, to the rows `out`
+    [Q, F] of the pairs [low, high) of workers and answers; own [`most_listed`, 3].
+
+    Candidates are read in order, and the rows stay in the cache.
+    """
+    flat_out, flat = out.reshape(-1), candidates.reshape(-1)
+    width = candidates.shape[1]
+    for start in range(begin, end, _TASKS):
+        # Task, answer and pair of own annotations; listed first, as it cannot be foreseen which
+        # they are.
+        number = 0
+        for t in range(start, min(start + _TASKS, end)):
+            for p in range(pair_start[t], pair_start[t + 1]):
+                for e in range(entry_start[p], entry_start[p + 1]):
+                    pair = neighbour_pair[e]
+                    own[number, 0], own[number, 1], own[number, 2] = t, pair_option[p], pair
+                    number += int(pair >= low) & int(pair < high)
+        for i in range(number):
+            soon = own[min(i + _AHEAD, number - 1), 2]
+            _ask_for(flat_out, row_start, soon, width)
+            t = own[i, 0]
+            _add_task(
+                candidates,
+                candidate_start[t] - candidate_start[begin],
+                flat,
+                out,
+                flat_out,
+                row_start[own[i, 2]],
+                candidate_start[t],
+                candidate_start[t + 1],
+                own[i, 1],
+                candidate_option,
+                is_tied[t],
+            )
 
 
 @numba.njit(cache=True, parallel=True)
@@ -169,47 +237,29 @@ def candidates_to_few_rows(
 ):  # pragma: no cover
     """The same sums as `candidates_to_rows`, to the last bit, for fewer rows than candidates.
 
-    Walks the tasks' side, so that candidates are read in order and the rows stay in the cache.
-    Each thread walks all annotations and sums those of its (worker, answer) pairs, first_pair[g]
-    up to first_pair[g + 1], so that no sum depends on the number of threads.
+    Walks the tasks' side. Each thread walks all annotations and sums those of its (worker, answer)
+    pairs, first_pair[g] up to first_pair[g + 1], so that no sum depends on the number of threads.
     """
     out = np.zeros((row_start[-1], candidates.shape[1]), candidates.dtype)
-    flat_out, flat = out.reshape(-1), candidates.reshape(-1)
-    width = candidates.shape[1]
-    last = chunk_start[-1]
-    most = 0
-    for begin in range(0, last, _TASKS):
-        entries = entry_start[pair_start[min(begin + _TASKS, last)]]
-        most = max(most, entries - entry_start[pair_start[begin]])
+    room = most_listed(pair_start, entry_start)
     for group in numba.prange(len(first_pair) - 1):
-        low, high = first_pair[group], first_pair[group + 1]
-        # Task, answer and pair of the group's own annotations; listed first, as it cannot be
-        # foreseen which they are.
-        own = np.empty((most + 1, 3), np.int64)
-        for begin in range(0, last, _TASKS):
-            number = 0
-            for t in range(begin, min(begin + _TASKS, last)):
-                for p in range(pair_start[t], pair_start[t + 1]):
-                    for e in range(entry_start[p], entry_start[p + 1]):
-                        pair = neighbour_pair[e]
-                        own[number, 0], own[number, 1], own[number, 2] = t, pair_option[p], pair
-                        number += int(pair >= low) & int(pair < high)
-            for i in range(number):
-                soon = own[min(i + _AHEAD, number - 1), 2]
-                _ask_for(flat_out, row_start, soon, width)
-                t = own[i, 0]
-                _add_task(
-                    candidates,
-                    flat,
-                    out,
-                    flat_out,
-                    row_start[own[i, 2]],
-                    candidate_start[t],
-                    candidate_start[t + 1],
-                    own[i, 1],
-                    candidate_option,
-                    is_tied[t],
-                )
+        add_own_tasks(
+            first_pair[group],
+            first_pair[group + 1],
+            0,
+            chunk_start[-1],
+            candidates,
+            out,
+            np.empty((room, 3), np.int64),
+            candidate_start,
+            candidate_option,
+            row_start,
+            pair_start,
+            pair_option,
+            entry_start,
+            neighbour_pair,
+            is_tied,
+        )
     return out
 
 

@@ -16,7 +16,6 @@ __all__ = [
     "attention_backward_centre",
     "attention_backward_neighbour",
     "attention_forward",
-    "layer_norm",
     "pair_scores_backward",
     "pair_scores_forward",
 ]
@@ -32,25 +31,6 @@ def _dot(a, b, width):  # pragma: no cover
     for d in range(1, width):
         total += a[d] * b[d]
     return total
-
-
-@numba.njit(cache=True, fastmath=_FAST, parallel=True)
-def layer_norm(x, scale, shift):  # pragma: no cover
-    """Normalise the rows of x [N, D] to mean 0 and variance 1 (epsilon 1e-5), scale and shift."""
-    rows, width = x.shape
-    out = np.empty_like(x)
-    for n in numba.prange(rows):
-        total = x[n, 0] * 0
-        for d in range(width):
-            total += x[n, d]
-        mean = total / width
-        total = x[n, 0] * 0
-        for d in range(width):
-            total += (x[n, d] - mean) ** 2
-        factor = 1 / np.sqrt(total / width + 1e-5)
-        for d in range(width):
-            out[n, d] = (x[n, d] - mean) * factor * scale[d] + shift[d]
-    return out
 
 
 @numba.njit(cache=True, fastmath=_FAST, parallel=True)

@@ -1,4 +1,4 @@
-"""Products and networks of two layers on many rows, for inference on the CPU, of either float type.
+"""Products, norms and networks of two layers on many rows, of either float type, on the CPU.
 
 No row depends on the others, on any processor: BLAS takes kernels, and so orders of its sums, by
 the number of rows and by their place.
@@ -13,13 +13,27 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from crowdfm_core.backends.products import add_rows
+from crowdfm_core.backends.products import add_rows, normalise_rows
 from crowdfm_core.backends.vector_memory import load, store
 from crowdfm_core.backends.vectors import LANES, maximum, splat
 
-__all__ = ["rows_times", "two_layers"]
+__all__ = ["layer_norm", "rows_times", "two_layers"]
 
 _CHUNK = 128  # rows; a multiple of the rows of a product
+
+
+@numba.njit(cache=True, parallel=True)
+def layer_norm(x, norm, columns):  # pragma: no cover
+    """Return the first columns of the layer norms of x [N, D'], norm as of `wide_norm`."""
+    rows, width = x.shape
+    out = np.empty((rows, columns), x.dtype)
+    for chunk in numba.prange((rows + _CHUNK - 1) // _CHUNK):
+        begin = chunk * _CHUNK
+        number = min(rows - begin, _CHUNK)
+        normal = np.empty((_CHUNK, width), x.dtype)
+        normalise_rows(x, begin * width, number, norm, normal, 0, width)
+        out[begin : begin + number] = normal[:number, :columns]
+    return out
 
 
 @numba.njit(cache=True, parallel=True)

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.backends import candidate_kernels, form_kernels, kernels, network_kernels
-from crowdfm_core.backends.layouts import wide
+from crowdfm_core.backends.layouts import wide, wide_norm
 from crowdfm_core.backends.products import ROWS
 from crowdfm_core.candidates import CandidateGraph
 from crowdfm_core.graph import IntArray, Side
 
-__all__ = ["NumpyOps"]
+__all__ = ["NumpyOps", "even_ranges", "has_few_rows"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -109,7 +109,7 @@ class NumpyOps:
 
     def layer_norm(self, x: FloatArray, scale: FloatArray, shift: FloatArray) -> FloatArray:
         """Normalise the rows of x [N, D] to mean 0 and variance 1, then scale and shift."""
-        out: FloatArray = kernels.layer_norm(x, scale, shift)
+        out: FloatArray = network_kernels.layer_norm(wide(x), wide_norm(scale, shift), x.shape[1])
         return out
 
     def log1p(self, x: FloatArray) -> FloatArray:
@@ -175,16 +175,23 @@ class NumpyOps:
         """See `Operations.candidates_to_rows`."""
         candidates = np.ascontiguousarray(candidates)
         out: FloatArray
-        if layout.num_rows < layout.num_candidates:
+        if has_few_rows(layout):
             out = candidate_kernels.candidates_to_few_rows(
-                candidates, _even_ranges(layout.graph.workers), *layout.task_walk
+                candidates, even_ranges(layout), *layout.task_walk
             )
         else:
             out = candidate_kernels.candidates_to_rows(candidates, *layout.worker_walk)
         return out
 
 
-def _even_ranges(side: Side) -> npt.NDArray[np.int64]:
-    """Ranges of pairs with about equal numbers of entries, one per thread: [threads + 1]."""
+def has_few_rows(layout: CandidateGraph) -> bool:
+    """Whether rows are summed as in `candidates_to_few_rows`."""
+    return layout.num_rows < layout.num_candidates
+
+
+def even_ranges(layout: CandidateGraph) -> npt.NDArray[np.int64]:
+    """Ranges of the workers' pairs with about equal numbers of entries, one per thread: [threads +
+    1]."""
+    side = layout.graph.workers
     marks = np.linspace(0, len(side.neighbour), numba.get_num_threads() + 1)
     return np.searchsorted(side.entry_start, marks).astype(np.int64)

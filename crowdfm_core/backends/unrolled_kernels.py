@@ -1,6 +1,6 @@
-"""Compiled steps of the unrolled model on the tasks' side, for inference on the CPU.
+"""Compiled step of the unrolled model on the tasks' side, for inference on the CPU.
 
-Each does for one task after the other what `UnrolledModel` writes as operations on whole arrays,
+Does for one task after the other what `UnrolledModel` writes as operations on whole arrays,
 so that features and hidden layers never leave the processor's cache. float32 or float64 alike.
 Letters: see candidates.py; D width, F features, H hidden width, I groups (component, option).
 """
@@ -15,90 +15,13 @@ import numpy as np
 from crowdfm_core.backends.products import add_rows, normalise_rows
 from crowdfm_core.backends.task_steps import GATHERED, gather_messages, softmax, weigh_models
 from crowdfm_core.backends.vector_memory import load, store
-from crowdfm_core.backends.vectors import LANES, as_double, maximum, splat, sum_lanes
+from crowdfm_core.backends.vectors import LANES, maximum, splat, sum_lanes
 
-__all__ = ["sum_groups", "task_values", "update_tasks"]
+__all__ = ["update_tasks"]
 
 # Lets the compiler reorder sums inside one product; infinities and NaN keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
-_CHUNK = 128  # candidates; a multiple of the rows of a product
 _TASKS = 16  # tasks whose products are taken together, a multiple of these as well
-
-
-@numba.njit(cache=True, fastmath=_FAST, parallel=True)
-def task_values(states, posterior, norm, weight, bias, values):  # pragma: no cover
-    """What the rows sum in a layer, written to `values` [C, D + 1]: u + p v of each candidate, and
-    its posterior p.
-
-    states [C, D'], posterior [C], norm as of `wide_norm`; [u; v] = LN(states) @ weight + bias,
-    weight [D', 2 D'], bias [2 D']. D' is D filled up with zeros to a multiple of 16.
-    """
-    count, width = states.shape
-    narrow = values.shape[1] - 1
-    whole = narrow // LANES * LANES
-    dtype = states.dtype
-    flat = values.reshape(-1)
-    for chunk in numba.prange((count + _CHUNK - 1) // _CHUNK):
-        normal = np.zeros((_CHUNK, width), dtype)
-        products = np.empty((_CHUNK, 2 * width), dtype)
-        begin = chunk * _CHUNK
-        number = min(count - begin, _CHUNK)
-        normalise_rows(states, begin * width, number, norm, normal, 0, width)
-        for n in range(number):
-            for d in range(0, 2 * width, LANES):
-                store(products, n * 2 * width + d, load(bias, d))
-        add_rows(normal, weight, products, number)
-        for n in range(number):
-            p, target = splat(posterior[begin + n]), (begin + n) * (narrow + 1)
-            for d in range(0, width, LANES):
-                at = n * 2 * width + d
-                store(products, at, load(products, at) + p * load(products, at + width))
-            for d in range(0, whole, LANES):
-                store(flat, target + d, load(products, n * 2 * width + d))
-            for d in range(whole, narrow):
-                values[begin + n, d] = products[n, d]
-            values[begin + n, narrow] = posterior[begin + n]
-
-
-@numba.njit(cache=True, fastmath=_FAST, parallel=True)
-def sum_groups(states, share, weighs, norm, group, num_groups, narrow, parts):  # pragma: no cover
-    """Sum LN(states), times `share` [C] where it `weighs` them, and `share` by group [C], in
-    float64: [num_groups, D + 1] for D = narrow.
-
-    The rest as in `task_values`. Each of some parts, one per thread, walks all candidates and sums
-    its own groups, so that no sum depends on their number.
-    """
-    count, width = states.shape
-    one = states.dtype.type(1)
-    sums = np.zeros((num_groups, width))
-    total = np.zeros(num_groups)
-    for part in numba.prange(parts):
-        low, high = num_groups * part // parts, num_groups * (part + 1) // parts
-        # Own candidates are listed first, as it cannot be foreseen which they are.
-        own = np.empty(_CHUNK + 1, np.int64)
-        listed = np.empty((_CHUNK, width), states.dtype)
-        normal = np.empty((_CHUNK, width), states.dtype)
-        for begin in range(0, count, _CHUNK):
-            number = 0
-            for c in range(begin, min(begin + _CHUNK, count)):
-                own[number] = c
-                number += int(group[c] >= low) & int(group[c] < high)
-            for n in range(number):
-                for d in range(0, width, LANES):
-                    store(listed, n * width + d, load(states, own[n] * width + d))
-            normalise_rows(listed, 0, number, norm, normal, 0, width)
-            for n in range(number):
-                g, of_candidate = group[own[n]], share[own[n]]
-                factor = splat(of_candidate if weighs else one)
-                for d in range(0, width, LANES):
-                    at = g * width + d
-                    value = as_double(factor * load(normal, n * width + d))
-                    store(sums, at, load(sums, at) + value)
-                total[g] += of_candidate
-    out = np.empty((num_groups, narrow + 1), states.dtype)
-    out[:, :narrow] = sums[:, :narrow]
-    out[:, narrow] = total
-    return out
 
 
 @numba.njit(cache=True, fastmath=_FAST, parallel=True)

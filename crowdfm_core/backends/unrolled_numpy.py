@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from crowdfm_core.backends.layouts import wide, wide_norm
+from crowdfm_core.backends.learn_kernels import learn_few_rows, sum_groups, task_values
+from crowdfm_core.backends.numpy_backend import even_ranges, has_few_rows
 from crowdfm_core.backends.row_kernels import update_rows
-from crowdfm_core.backends.unrolled_kernels import sum_groups, task_values, update_tasks
+from crowdfm_core.backends.unrolled_kernels import update_tasks
 from crowdfm_core.graph import even_chunks
 from crowdfm_core.models.answer_statistics import crowd_accuracy
 from crowdfm_core.models.unrolled import UnrolledModel
@@ -31,14 +33,13 @@ class CompiledUnrolledModel(UnrolledModel):
         states, posterior = wide(tasks.states), tasks.posterior[:, 0]
         weight = wide(of("value.weight", layer).reshape(width, 2, width))
         bias = np.stack([np.zeros(width), of("value.posterior.weight", layer)[0]])
-        values = np.empty((len(states), width + 1), states.dtype)
-        task_values(
+        of_tasks = (
             states,
             posterior,
             self._wide_norm("value", layer),
             _fill_inputs(weight.reshape(width, -1), width, 1),
             wide(bias.astype(states.dtype)).reshape(-1),
-            values,
+            width,
         )
         groups = sum_groups(
             states,
@@ -50,7 +51,11 @@ class CompiledUnrolledModel(UnrolledModel):
             width,
             numba.get_num_threads(),
         )
-        return Learned(rows=self.ops.candidates_to_rows(values, layout), groups=groups)
+        if has_few_rows(layout):
+            rows = learn_few_rows(*of_tasks, even_ranges(layout), *layout.task_walk)
+        else:
+            rows = self.ops.candidates_to_rows(task_values(*of_tasks), layout)
+        return Learned(rows=rows, groups=groups)
 
     def pool_states(self, layer: int, sizes: BatchSizes, rows: FloatArray) -> FloatArray:
         """See `UnrolledModel.pool_states`."""

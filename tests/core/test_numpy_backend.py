@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from crowdfm_core.backends.label_kernels import label_candidates
 from crowdfm_core.backends.layouts import wide_norm
+from crowdfm_core.backends.learn_kernels import sum_groups
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.backends.torch_backend import TorchOps
-from crowdfm_core.backends.unrolled_kernels import sum_groups
 
 
 @pytest.mark.parametrize("columns", [1, 2, 6, 48])
@@ -48,6 +48,15 @@ def test_a_row_of_two_layers_does_not_depend_on_other_rows(seed: int, rows: int)
     np.testing.assert_array_equal(whole[first:], part)
     hidden = np.maximum(x.astype(float) @ hidden_weight + shared[index] + hidden_bias, 0)
     np.testing.assert_allclose(whole, hidden @ output_weight + output_bias, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [6, 16, 20])  # with and without lanes that are filled up
+def test_rows_are_normalised_scaled_and_shifted(width: int) -> None:
+    rng = np.random.default_rng(width)
+    x, scale, shift = rng.normal(3, 2, (300, width)), rng.normal(size=width), rng.normal(size=width)
+    centred = x - x.mean(1, keepdims=True)
+    expected = centred / np.sqrt(x.var(1, keepdims=True) + 1e-5) * scale + shift
+    np.testing.assert_allclose(NumpyOps(np.float64).layer_norm(x, scale, shift), expected)
 
 
 def test_sums_over_runs_are_weighted_and_zero_where_a_run_is_empty() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from crowdfm_core.backends import candidate_kernels
+from crowdfm_core.backends import candidate_kernels, learn_kernels
+from crowdfm_core.backends.layouts import wide_norm
 from crowdfm_core.backends.numpy_backend import NumpyOps
 from crowdfm_core.backends.torch_backend import TorchOps
 from crowdfm_core.backends.unrolled_numpy import CompiledUnrolledModel
@@ -279,3 +280,35 @@ def test_both_ways_to_sum_candidates_by_rows_agree_to_the_last_bit(
     ranges = np.array([0, number] if threads == 1 else [0, 3, number])
     few = candidate_kernels.candidates_to_few_rows(x, ranges, *layout.task_walk)
     np.testing.assert_array_equal(few, candidate_kernels.candidates_to_rows(x, *layout.worker_walk))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_values_that_are_summed_in_pieces_give_the_sums_of_all_to_the_last_bit(
+    tied: bool, threads: int
+) -> None:
+    layout = layout_of(random_rows(5, tasks=5_000, workers=8, options=3), 3, tied=tied)
+    assert layout.num_candidates > learn_kernels._PIECE
+    rng = np.random.default_rng(1)
+
+    def drawn(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    states, posterior = drawn(layout.num_candidates, 16), drawn(layout.num_candidates)
+    of_tasks = (states, posterior, wide_norm(drawn(6), drawn(6)), drawn(16, 32), drawn(32), 6)
+    number = len(layout.graph.workers.pair_option)
+    ranges = np.array([0, number] if threads == 1 else [0, 3, number])
+    values = learn_kernels.task_values(*of_tasks)
+    together = candidate_kernels.candidates_to_few_rows(values, ranges, *layout.task_walk)
+    pieces = learn_kernels.learn_few_rows(*of_tasks, ranges, *layout.task_walk)
+    np.testing.assert_array_equal(pieces, together)
+
+
+def test_room_for_listed_annotations_is_enough_wherever_the_list_begins() -> None:
+    degree = np.ones(300, int)
+    degree[100:160] = 50  # across a multiple of the tasks that are listed at once
+    pair_start = np.arange(301, dtype=np.int32)
+    entry_start = np.concatenate([[0], np.cumsum(degree)]).astype(np.int32)
+    tasks = candidate_kernels._TASKS
+    most = max(degree[begin : begin + tasks].sum() for begin in range(300))
+    assert candidate_kernels.most_listed(pair_start, entry_start) == most + 1

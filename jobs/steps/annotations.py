@@ -31,11 +31,18 @@ def split_annotations(raw: DataFrame) -> tuple[DataFrame, DataFrame]:
 
     Takes text columns project_id, task_id, worker_id, label and annotated_at, typed_time (a
     timestamp: annotated_at where it came as one), and read_problem (null, or a reason of its own).
-    Everything stays exactly as it came; blank means white space only.
+    Everything stays exactly as it came; blank means white space only. Good rows also have
+    parsed_time, what annotated_at says where it is text.
     """
-    is_text = F.col("typed_time").isNull() & ~_is_blank("annotated_at")
+    names, is_text = (*KEY, "label"), F.col("typed_time").isNull() & ~_is_blank("annotated_at")
     untimely = is_text & _time("annotated_at").isNull()
-    return split_rows(raw, (*KEY, "label"), invalid_annotated_at=untimely)
+    _, rejected = split_rows(raw, names, invalid_annotated_at=untimely)
+    # Spark would ask for the time before it makes the column, and so parse every text twice; it
+    # does not where a column beside it, which is asked for as well, is not the same in every run.
+    columns = {"parsed_time": _time("annotated_at"), "partition": F.spark_partition_id()}
+    untimely = is_text & F.col("parsed_time").isNull() & (F.col("partition") >= 0)
+    good, _ = split_rows(raw.withColumns(columns), names, invalid_annotated_at=untimely)
+    return good.drop("partition"), rejected
 
 
 def split_rows(
@@ -66,7 +73,7 @@ def parse_times(good: DataFrame) -> DataFrame:
     good: of split_annotations. Columns: project_id, task_id, worker_id, label and annotated_at. The
     others tell what is wrong with a row.
     """
-    time = F.coalesce("typed_time", _time("annotated_at"))
+    time = F.coalesce("typed_time", "parsed_time")
     return good.select(*KEY, "label", time.alias("annotated_at"))
 
 
@@ -76,7 +83,7 @@ def conflicting(good: DataFrame) -> DataFrame:
     Grain: one input row. They are rejected under the duplicate rule `reject`.
     """
     keys = good.groupBy(*KEY).agg(F.count_distinct("label").alias("answers")).where("answers > 1")
-    rows = good.join(keys, list(KEY), "left_semi")
+    rows = good.drop("parsed_time").join(keys, list(KEY), "left_semi")
     return rows.withColumn("reasons", F.array(F.lit("conflicting_answers")))
 
 

@@ -89,6 +89,13 @@ def test_time_that_came_as_one_is_taken_as_it_is(spark: SparkSession) -> None:
     assert [row["seconds"] for row in times] == [400_000_000_000]
 
 
+def test_text_of_a_good_row_is_parsed_once_as_a_time(spark: SparkSession) -> None:
+    """Not once to see whether it is one, and again for its value."""
+    good, _ = split_annotations(spark.createDataFrame([], RAW))
+    assert plan_of(parse_times(good)).count("annotated_at#") > 0
+    assert plan_of(parse_times(good)).count(" as timestamp)") == 1
+
+
 def test_conflicting_answers_are_rejected_with_all_their_rows(spark: SparkSession) -> None:
     rows = [
         ("p", "t", "w", "a", None, None, None),  # differs from the next

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from crowdfm_core.config import SparkConfig
@@ -13,6 +14,10 @@ from jobs.session import make_session
 from tests.jvm_options import LASTING
 
 _LONG = ("cluster", "spark")  # folders
+
+# A first example may wait for compiled code, and for the process beside it.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -39,7 +39,7 @@ def table(rows: list[Any]) -> pa.Table:
     return pa.table(columns, names=[*names, "component_id", "batch_index"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ANSWERS, st.integers(0, 1000))
 def test_batch_is_sorted_whatever_the_order_of_rows(
     answers: dict[tuple[str, str, str], int], seed: int
@@ -82,7 +82,7 @@ def test_project_without_options_is_refused() -> None:
         DecodedBatch(rows.filter(pa.array(keep)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ANSWERS, st.integers(0, 1000))
 def test_halves_divide_a_batch_between_its_components(
     answers: dict[tuple[str, str, str], int], seed: int

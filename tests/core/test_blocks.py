@@ -159,7 +159,7 @@ def test_blocks_equal_the_whole(name: str, options: int, blocks: int, shards: in
     expect_equal(whole, parts, batch)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     name=st.sampled_from(sorted(WEIGHTS)),
     seed=st.integers(0, 1_000),

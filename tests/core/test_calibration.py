@@ -112,7 +112,7 @@ def test_projects_packed_together_are_calibrated_as_alone_to_the_last_bit() -> N
     np.testing.assert_array_equal(both.expected_accuracy[9:], alone.expected_accuracy)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), options=st.sampled_from([1, 2, 5, 30]))
 def test_no_label_changes(seed: int, options: int) -> None:
     batch = batch_of((random_rows(seed, tasks=20, workers=6, options=options), options))

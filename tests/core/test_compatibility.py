@@ -166,7 +166,7 @@ def test_equal_workers_rank_by_index() -> None:
     assert ranked.worker_index.tolist() == [1, 2]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(-1, 2), min_size=6, max_size=6), min_size=1, max_size=9),
     st.lists(st.integers(0, 5), max_size=9),

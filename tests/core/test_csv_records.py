@@ -18,7 +18,7 @@ def lines_of(text: str) -> list[str]:
     return list(io.StringIO(text, newline="\n"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=8), st.sampled_from(["\n", "\r\n"]))
 def test_written_records_come_back(rows: list[tuple[str, ...]], line_end: str) -> None:
     written = io.StringIO(newline="")
@@ -37,7 +37,7 @@ def _start(records: list[tuple[int, str, bool]], row: int) -> int:
     return sum(len(text) for _, text, _ in records[: row + 1])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.sampled_from('ab",\n'), max_size=60))
 def test_any_text_comes_out_whole_and_in_order(text: str) -> None:
     records = list(join_lines(lines_of("a,b\n" + text)))

@@ -152,7 +152,7 @@ def test_network_learns_what_no_line_can() -> None:
     assert float(loss_of(torch.arange(3000)).detach()) < 0.1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=30))
 def test_rank_correlation_equals_scipys_with_ties(pairs: list[tuple[int, int]]) -> None:
     left, right = np.array(pairs).T
@@ -180,7 +180,7 @@ def test_order_within_groups_equals_comparing_all_pairs(rows: list[tuple[int, in
     assert found == pytest.approx(np.mean(wins)) if wins else np.isnan(found)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=25))
 def test_area_under_curve_equals_comparing_all_pairs(rows: list[tuple[int, bool]]) -> None:
     right = [score for score, is_right in rows if is_right]

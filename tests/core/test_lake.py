@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdfm_core.errors import ConfigError
@@ -82,7 +82,6 @@ def test_sizes_add_up_fall_and_start_with_the_largest_share(
         assert abs(numbers[0] - (1 + share * more)) <= projects
 
 
-@settings(deadline=None)
 @given(tasks=st.integers(1, 3_000), more=st.integers(0, 9_000), piece=st.integers(1, 4_000))
 def test_pieces_hold_every_task_once_and_an_answer_for_each(
     tasks: int, more: int, piece: int

@@ -54,7 +54,7 @@ def shuffled(answers: Answers, seed: int) -> Answers:
 
 
 @every_method
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(project=wild_projects())
 def test_any_project_gets_a_sound_result_or_the_reason_why_not(
     name: str, project: tuple[Answers, Gold]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdfm_core.backends.label_kernels import label_candidates
@@ -31,7 +31,6 @@ def test_a_row_of_a_product_does_not_depend_on_other_rows(
     np.testing.assert_allclose(whole, x.astype(float) @ weight, atol=1e-4)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 300))
 def test_a_row_of_two_layers_does_not_depend_on_other_rows(seed: int, rows: int) -> None:
     rng = np.random.default_rng(seed)

@@ -167,7 +167,7 @@ def test_uniform_crowd_is_as_accurate_as_its_workers() -> None:
     assert abs(np.mean(error)) < 0.01
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     workers=st.integers(1, 4),

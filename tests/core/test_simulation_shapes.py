@@ -42,7 +42,7 @@ def assert_sound(drawn: DrawnShape) -> None:
     assert drawn.task_index.dtype == drawn.worker_index.dtype == np.int32
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**32),
     annotations=st.integers(1, 3000),

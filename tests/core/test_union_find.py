@@ -25,7 +25,7 @@ def test_long_chain_in_the_worst_order() -> None:
     assert not roots.any()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(1, 12),
     st.integers(1, 8),

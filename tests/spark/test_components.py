@@ -104,7 +104,7 @@ def test_annotation_without_a_component_is_noticed(spark: SparkSession) -> None:
         check_components(annotations, component_sizes(placed, placed))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.integers(0, 4), max_size=30).map(sorted),
     st.integers(1, 7),

@@ -32,14 +32,15 @@ def split_annotations(raw: DataFrame) -> tuple[DataFrame, DataFrame]:
     Takes text columns project_id, task_id, worker_id, label and annotated_at, typed_time (a
     timestamp: annotated_at where it came as one), and read_problem (null, or a reason of its own).
     Everything stays exactly as it came; blank means white space only. Good rows also have
-    parsed_time, what annotated_at says where it is text.
+    parsed_time: typed_time, else what annotated_at says.
     """
     names, is_text = (*KEY, "label"), F.col("typed_time").isNull() & ~_is_blank("annotated_at")
     untimely = is_text & _time("annotated_at").isNull()
     _, rejected = split_rows(raw, names, invalid_annotated_at=untimely)
     # Spark would ask for the time before it makes the column, and so parse every text twice; it
     # does not where a column beside it, which is asked for as well, is not the same in every run.
-    columns = {"parsed_time": _time("annotated_at"), "partition": F.spark_partition_id()}
+    time = F.coalesce("typed_time", _time("annotated_at"))
+    columns = {"parsed_time": time, "partition": F.spark_partition_id()}
     untimely = is_text & F.col("parsed_time").isNull() & (F.col("partition") >= 0)
     good, _ = split_rows(raw.withColumns(columns), names, invalid_annotated_at=untimely)
     return good.drop("partition"), rejected
@@ -73,8 +74,7 @@ def parse_times(good: DataFrame) -> DataFrame:
     good: of split_annotations. Columns: project_id, task_id, worker_id, label and annotated_at. The
     others tell what is wrong with a row.
     """
-    time = F.coalesce("typed_time", "parsed_time")
-    return good.select(*KEY, "label", time.alias("annotated_at"))
+    return good.select(*KEY, "label", F.col("parsed_time").alias("annotated_at"))
 
 
 def conflicting(good: DataFrame) -> DataFrame:

@@ -23,36 +23,7 @@ _CHUNK = 128  # candidates; a multiple of the rows of a product
 _PIECE = 8192  # candidates whose values stay in the processor's cache until they are summed
 
 
-@numba.njit(cache=True, fastmath=_FAST)
-def _write_values(
-    states, posterior, norm, weight, bias, begin, number, values, at
-):  # pragma: no cover
-    """Write what `task_values` returns of the candidates [begin, begin + number), at most _CHUNK,
-    to the rows of values [., D + 1] from `at` on."""
-    width = states.shape[1]
-    narrow = values.shape[1] - 1
-    whole = narrow // LANES * LANES
-    normal = np.zeros((_CHUNK, width), states.dtype)
-    products = np.empty((_CHUNK, 2 * width), states.dtype)
-    flat = values.reshape(-1)
-    normalise_rows(states, begin * width, number, norm, normal, 0, width)
-    for n in range(number):
-        for d in range(0, 2 * width, LANES):
-            store(products, n * 2 * width + d, load(bias, d))
-    add_rows(normal, weight, products, number)
-    for n in range(number):
-        p, target = splat(posterior[begin + n]), (at + n) * (narrow + 1)
-        for d in range(0, width, LANES):
-            place = n * 2 * width + d
-            store(products, place, load(products, place) + p * load(products, place + width))
-        for d in range(0, whole, LANES):
-            store(flat, target + d, load(products, n * 2 * width + d))
-        for d in range(whole, narrow):
-            values[at + n, d] = products[n, d]
-        values[at + n, narrow] = posterior[begin + n]
-
-
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, fastmath=_FAST, parallel=True)
 def task_values(states, posterior, norm, weight, bias, narrow):  # pragma: no cover
     """What the rows sum in a layer, [C, D + 1] for D = narrow: u + p v of each candidate, and its
     posterior p.
@@ -60,12 +31,30 @@ def task_values(states, posterior, norm, weight, bias, narrow):  # pragma: no co
     states [C, D'], posterior [C], norm as of `wide_norm`; [u; v] = LN(states) @ weight + bias,
     weight [D', 2 D'], bias [2 D'].
     """
-    count = len(states)
+    count, width = states.shape
+    whole = narrow // LANES * LANES
     values = np.empty((count, narrow + 1), states.dtype)
+    flat = values.reshape(-1)
     for chunk in numba.prange((count + _CHUNK - 1) // _CHUNK):
+        normal = np.zeros((_CHUNK, width), states.dtype)
+        products = np.empty((_CHUNK, 2 * width), states.dtype)
         begin = chunk * _CHUNK
         number = min(count - begin, _CHUNK)
-        _write_values(states, posterior, norm, weight, bias, begin, number, values, begin)
+        normalise_rows(states, begin * width, number, norm, normal, 0, width)
+        for n in range(number):
+            for d in range(0, 2 * width, LANES):
+                store(products, n * 2 * width + d, load(bias, d))
+        add_rows(normal, weight, products, number)
+        for n in range(number):
+            p, target = splat(posterior[begin + n]), (begin + n) * (narrow + 1)
+            for d in range(0, width, LANES):
+                at = n * 2 * width + d
+                store(products, at, load(products, at) + p * load(products, at + width))
+            for d in range(0, whole, LANES):
+                store(flat, target + d, load(products, n * 2 * width + d))
+            for d in range(whole, narrow):
+                values[begin + n, d] = products[n, d]
+            values[begin + n, narrow] = posterior[begin + n]
     return values
 
 
@@ -93,20 +82,13 @@ def learn_few_rows(
     tasks = chunk_start[-1]
     out = np.zeros((row_start[-1], narrow + 1), states.dtype)
     listed = most_listed(pair_start, entry_start)
-    room = _PIECE
-    for t in range(tasks):
-        room = max(room, candidate_start[t + 1] - candidate_start[t])
-    values = np.empty((room, narrow + 1), states.dtype)
     begin = 0
     while begin < tasks:
-        end = begin + 1
-        while end < tasks and candidate_start[end + 1] - candidate_start[begin] <= room:
+        first, end = candidate_start[begin], begin + 1
+        while end < tasks and candidate_start[end + 1] - first <= _PIECE:
             end += 1
-        first, count = candidate_start[begin], candidate_start[end] - candidate_start[begin]
-        for chunk in numba.prange((count + _CHUNK - 1) // _CHUNK):
-            at = chunk * _CHUNK
-            number = min(count - at, _CHUNK)
-            _write_values(states, posterior, norm, weight, bias, first + at, number, values, at)
+        piece = slice(first, candidate_start[end])
+        values = task_values(states[piece], posterior[piece], norm, weight, bias, narrow)
         for group in numba.prange(len(first_pair) - 1):
             add_own_tasks(
                 first_pair[group],

@@ -50,7 +50,7 @@ bench-lake: $(VENV)/.test-ready  ## Measure the nightly job on drawn lakes; ARGS
 	@$(BIN)/python -m tests.bench.lake_benchmark $(ARGS)
 
 .PHONY: bench-scale
-bench-scale: $(VENV)/.test-ready  ## Predict and measure a second worker; ARGS=1m
+bench-scale: $(VENV)/.test-ready  ## Predict and measure a second worker; ARGS=10m
 	@$(BIN)/python -m tests.bench.scale_benchmark $(ARGS)
 
 .PHONY: bench-methods

@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -85,9 +85,9 @@ def measure(
     *,
     driver_memory: str,
     settings: Sequence[str],
-    executors: str | None = None,
+    conf: Mapping[str, str] | None = None,
 ) -> Result:
-    """Run the job on one lake; settings: of `--set`; executors: memory of each, on a cluster.
+    """Run the job on one lake; settings: of `--set`; conf: what else Spark is told.
 
     ours: wall seconds of the command. correct: all annotations and tasks of the lake are counted
     and labelled, and the model's labels are at most one point less accurate than the majority's
@@ -99,8 +99,7 @@ def measure(
     lake = _table(folder / "lake" / "annotations")
     _query(f"CREATE TABLE {_table(folder / 'input')} SHALLOW CLONE {lake}")  # it may grow
     configuration = _configuration(folder, driver_memory)
-    if executors is not None:
-        configuration["spark"]["conf"]["spark.executor.memory"] = executors
+    configuration["spark"]["conf"] |= conf or {}
     return _night(f"lake_{size}", size, folder, configuration, settings, lake_seconds=lake_seconds)
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "DEFAULT_PROFILE",
     "Stage",
     "TaskTotals",
+    "count_stages",
     "read_stages",
     "read_tasks",
     "task_requests",
@@ -44,12 +45,25 @@ class TaskTotals:
     output_bytes: int
 
 
-def _read_events(folder: Path) -> list[dict[str, Any]]:
+def _read_lines(folder: Path) -> list[str]:
     files = sorted(folder.rglob("events_*"))
     assert files, f"no event log under {folder}"
     lines = (line for path in files for line in path.read_text().splitlines(keepends=True))
     # An application that still runs may be in the middle of its last line.
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    return [line for line in lines if line.endswith("\n")]
+
+
+def _read_events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _read_lines(folder)]
+
+
+def count_stages(folder: Path, words: str) -> int:
+    """Completed attempts of stages whose event has these words, such as an RDD's name.
+
+    For waiting: a log of many queries takes long to parse.
+    """
+    completed = '{"Event":"SparkListenerStageCompleted"'
+    return sum(line.startswith(completed) and words in line for line in _read_lines(folder))
 
 
 def read_stages(folder: Path) -> list[Stage]:

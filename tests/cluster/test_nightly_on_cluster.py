@@ -25,7 +25,7 @@ from crowdfm_core.blocks.program import supersteps
 from crowdfm_core.weights import load_weights
 from jobs.run import run_nightly
 from jobs.schemas import QUALITY_TABLES, TABLES
-from tests.cluster.event_log import DEFAULT_PROFILE, Stage, read_stages, task_requests
+from tests.cluster.event_log import DEFAULT_PROFILE, count_stages, read_stages, task_requests
 from tests.cluster.standalone import LOOPBACK_CONF, StandaloneCluster, standalone_cluster
 from tests.jvm_options import SHORT_LIVED
 from tests.project.test_conf import DELTA
@@ -176,10 +176,10 @@ def cluster_run(
     events, checkpoints = folder / "events", folder / "out" / "_checkpoints"
     _wait_until_logged(folder / "log", ": crowdfm ...", process)
     in_all = len(supersteps(load_weights(str(lake / "weights")).config))
-    _wait_until(lambda: len(_supersteps(events)) >= 3, process)
+    _wait_until(lambda: _num_supersteps(events) >= 3, process)
     _kill(_executors(cluster))  # with all that the next superstep would read
     _wait_until_logged(folder / "log", ": quality ...", process)
-    with_repeated = len(_supersteps(events))
+    with_repeated = _num_supersteps(events)
     assert with_repeated > in_all  # those that were done ran again
     before = len(list(checkpoints.glob("*/*/rdd-*")))
     # One frame of quality is in the folder and the next is being computed; the larger ones before
@@ -187,7 +187,7 @@ def cluster_run(
     _wait_until(lambda: len(list(checkpoints.glob("*/*/rdd-*"))) >= before + 2, process)
     _kill(_executors(cluster))  # with the workers' scores too, which are written after quality
     run = _finish(process, folder)
-    assert len(_supersteps(events)) > with_repeated
+    assert _num_supersteps(events) > with_repeated
     assert not checkpoints.exists()
     return run
 
@@ -261,13 +261,9 @@ def _kill(processes: list[int]) -> None:
         os.kill(process, signal.SIGKILL)
 
 
-def _supersteps(events: Path) -> list[Stage]:
+def _num_supersteps(events: Path) -> int:
     """Completed attempts of stages that run parts and shuffle what they send."""
-    return [
-        stage
-        for stage in read_stages(events)
-        if any(name.startswith("blocks, superstep ") for name in stage.rdds)
-    ]
+    return count_stages(events, '"Name":"blocks, superstep ')
 
 
 def _wait_until_logged(log: Path, words: str, process: subprocess.Popen[str]) -> None:

@@ -86,8 +86,10 @@ def measure(
     driver_memory: str,
     settings: Sequence[str],
     conf: Mapping[str, str] | None = None,
+    root: int | None = None,
 ) -> Result:
-    """Run the job on one lake; settings: of `--set`; conf: what else Spark is told.
+    """Run the job on one lake; settings: of `--set`; conf: what else Spark is told; root: process
+    under which all of Spark runs, where that is not the command's.
 
     ours: wall seconds of the command. correct: all annotations and tasks of the lake are counted
     and labelled, and the model's labels are at most one point less accurate than the majority's
@@ -100,7 +102,8 @@ def measure(
     _query(f"CREATE TABLE {_table(folder / 'input')} SHALLOW CLONE {lake}")  # it may grow
     configuration = _configuration(folder, driver_memory)
     configuration["spark"]["conf"] |= conf or {}
-    return _night(f"lake_{size}", size, folder, configuration, settings, lake_seconds=lake_seconds)
+    name = f"lake_{size}"
+    return _night(name, size, folder, configuration, settings, lake_seconds=lake_seconds, root=root)
 
 
 def measure_second_night(
@@ -136,6 +139,7 @@ def _night(
     *,
     added: int = 0,
     lake_seconds: float | None = None,
+    root: int | None = None,
 ) -> Result:
     """Measure one run; added: answers that the lake has got since it was drawn."""
     shutil.rmtree(folder / "events", ignore_errors=True)
@@ -144,7 +148,7 @@ def _night(
     conf.write_text(yaml.safe_dump(configuration), encoding="utf-8")
     overrides = [word for setting in settings for word in ("--set", setting)]
     command = [str(_BIN / "crowdfm"), "nightly", "--conf", str(conf), "--json", *overrides]
-    run = watch_or_exit(command, cwd=_ROOT, problem=f"{name}: the nightly job failed")
+    run = watch_or_exit(command, cwd=_ROOT, problem=f"{name}: the nightly job failed", root=root)
     summary = json.loads(run.stdout.splitlines()[-1])
     accuracy = _accuracy(folder)
     plans = draw_plans(LAKES[size], seed=_SEED)

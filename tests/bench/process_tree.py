@@ -66,15 +66,16 @@ class Watched:
         return {kind: last[kind] - first[kind] for kind in _KINDS}
 
 
-def watch(command: Sequence[str], *, cwd: Path) -> Watched:
-    """Run a command to its end, sampling its processes all the while."""
+def watch(command: Sequence[str], *, cwd: Path, root: int | None = None) -> Watched:
+    """Run a command to its end, sampling its processes all the while, or those under `root`."""
     began = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     samples: list[Sample] = []
     ended = threading.Event()
-    sampler = threading.Thread(target=_sample_until, args=(process.pid, ended, samples))
+    sampled = process.pid if root is None else root
+    sampler = threading.Thread(target=_sample_until, args=(sampled, ended, samples))
     sampler.start()
     try:
         stdout, stderr = process.communicate()
@@ -85,9 +86,11 @@ def watch(command: Sequence[str], *, cwd: Path) -> Watched:
     return Watched(process.returncode, stdout, stderr, seconds, samples)
 
 
-def watch_or_exit(command: Sequence[str], *, cwd: Path, problem: str) -> Watched:
+def watch_or_exit(
+    command: Sequence[str], *, cwd: Path, problem: str, root: int | None = None
+) -> Watched:
     """Watch a command; where it fails, show its errors and end this one, saying the problem."""
-    run = watch(command, cwd=cwd)
+    run = watch(command, cwd=cwd, root=root)
     if run.returncode:
         sys.stderr.write(run.stderr)
         raise SystemExit(f"{problem} ({run.returncode})")

@@ -1,7 +1,7 @@
 """One worker against two on a Standalone cluster: `make bench-scale`.
 
 Runs the nightly command on a cluster of one worker with one core, predicts by cost_model.py what
-two take, and measures that. Both clusters are on this machine, which needs two free cores.
+two take, and measures that. Both clusters are on this machine, the driver beside them.
 """
 
 from __future__ import annotations
@@ -52,14 +52,27 @@ def _on_cluster(size: str, folder: Path, workers: int) -> Result:
         cluster_folder, gpu_addresses=addresses, cores_per_worker=1, memory="4g"
     ) as cluster:
         settings = [f"spark.master={cluster.master_url}"]
-        return measure(size, folder / size, driver_memory="3g", settings=settings, conf=_CONF)
+        return measure(
+            size,
+            folder / size,
+            driver_memory="3g",
+            settings=settings,
+            conf=_CONF,
+            root=os.getpid(),  # executors are not under the command
+        )
 
 
 def _compared(one: Result, two: Result) -> Result:
     """ours: seconds measured with two workers; other: predicted from the run with one."""
     cost = cost_of(one, cores=1)
     annotations = one.details["annotations"]
-    expected = predict(cost, annotations=annotations, executors=2, cores_each=1)
+    expected = predict(
+        cost,
+        annotations=annotations,
+        executors=2,
+        cores_each=1,
+        machine_cores=len(os.sched_getaffinity(0)),
+    )
     table = {
         f"{executors} executors of 4 cores": {
             f"{number:.0e} annotations": predict(
@@ -80,7 +93,10 @@ def _compared(one: Result, two: Result) -> Result:
             "one_worker_seconds": one.ours,
             "cost": vars(cost),
             "predicted_seconds": table,
-            "tasks": {"one_worker": one.details["tasks"], "two_workers": two.details["tasks"]},
+            **{
+                name: {"one_worker": one.details[name], "two_workers": two.details[name]}
+                for name in ("tasks", "process_cpu_seconds", "peak_memory_bytes")
+            },
         },
     )
 

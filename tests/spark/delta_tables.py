@@ -34,6 +34,18 @@ def table(spark: SparkSession, lake: Path, name: str) -> Any:
     return spark.read.format("delta").load(str(lake / "out" / name))
 
 
+def assigned(spark: SparkSession, out: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """By project and task: the workers that `assignments` names, and the run that wrote them."""
+    rows = spark.read.format("delta").load(str(out / "assignments"))
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows.orderBy("project_id", "task_id", "rank").collect():
+        workers = found.setdefault((row["project_id"], row["task_id"]), {})
+        workers[row["worker_id"]] = row["run_id"]
+        assert row["rank"] == len(workers)
+        assert 0 < row["compatibility"] < 1
+    return found
+
+
 def properties_of(spark: SparkSession, name: str) -> dict[str, str]:
     """The properties of the table that SQL calls so."""
     shown = spark.sql(f"SHOW TBLPROPERTIES {name}").collect()

@@ -14,7 +14,7 @@ from crowdfm_core.errors import ConfigError
 from jobs.run import run_nightly
 from jobs.steps.gold import GOLD_SCHEMA
 from jobs.steps.outputs import assignments_from_scores
-from tests.spark.delta_tables import INPUT, config_of, table
+from tests.spark.delta_tables import INPUT, assigned, config_of, table
 from udfs.batch_tables import SCORE_SCHEMA
 
 RULE = {"workers_per_task": 2, "max_probability": 0.9}
@@ -70,47 +70,25 @@ def config(lake: Path, **changes: Any) -> JobConfig:
     return config_of(lake, settings)
 
 
-def assigned(spark: SparkSession, lake: Path) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """Workers and the run that wrote them, by project and task."""
-    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for row in table(spark, lake, "assignments").orderBy("project_id", "task_id", "rank").collect():
-        workers = found.setdefault((row["project_id"], row["task_id"]), [])
-        workers.append((row["worker_id"], row["run_id"]))
-        assert row["rank"] == len(workers)
-        assert 0 < row["compatibility"] < 1
-    return found
-
-
-def test_a_night_assigns_doubtful_tasks_and_replaces_those_of_changed_projects(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_a_night_assigns_doubtful_tasks(spark: SparkSession, tmp_path: Path) -> None:
     """Of t0, which a and b answered, c and d may decide; e, who is wrong elsewhere, is not asked.
 
-    When they have, it is no longer doubtful; project q stays as it was. Without the rule nothing
-    is computed again, and the table is no longer published.
+    Without the rule nothing is computed again, and the table is no longer published.
     """
     write_lake(spark, tmp_path, {"p": ANSWERS, "q": ANSWERS})
     summary = run_nightly(config(tmp_path), run_id="one")
     assert summary.counts()["assigned_tasks"] == 2
     assert "          2  doubtful tasks assigned to workers\n" in summary.to_text()
     assert table(spark, tmp_path, "aggregated_labels").where("probability <= 0.9").count() == 2
-    first = assigned(spark, tmp_path)
-    assert set(first) == {("p", "t0"), ("q", "t0")}
-    for workers in first.values():
-        assert {worker for worker, _ in workers} == {"c", "d"}
+    asked = {"c": "one", "d": "one"}
+    assert assigned(spark, tmp_path / "out") == {("p", "t0"): asked, ("q", "t0"): asked}
 
-    more = [("t0", worker, "yes") for worker in "cd"]
-    write_lake(spark, tmp_path, {"p": ANSWERS + more, "q": ANSWERS})
-    summary = run_nightly(config(tmp_path), run_id="two")
-    assert (summary.projects_changed, summary.assigned_tasks) == (1, 1)
-    assert assigned(spark, tmp_path) == {("q", "t0"): first["q", "t0"]}
-
-    assert run_nightly(config(tmp_path, assignments=None), run_id="three").projects_changed == 0
+    assert run_nightly(config(tmp_path, assignments=None), run_id="two").projects_changed == 0
     published = {
         row["run_id"]: "assignments" in row["output_versions"]
         for row in table(spark, tmp_path, "runs").collect()
     }
-    assert published == {"one": True, "two": True, "three": False}
+    assert published == {"one": True, "two": False}
 
 
 def test_weights_that_cannot_assign_are_refused_before_anything_is_written(

@@ -14,18 +14,18 @@ from crowdfm_core.config import load_config
 from jobs.run import run_nightly
 from jobs.steps.methods import Methods
 from jobs.summary import RunSummary
-from tests.spark.delta_tables import create_input, insert
+from tests.spark.delta_tables import assigned, create_input, insert
 
 
 def answers(project: str, **changed: str) -> list[tuple[str | None, ...]]:
-    """Eight tasks by four workers, who mostly say the task's number mod 2; w3 always 1."""
-    rows: list[tuple[str | None, ...]] = []
-    for task in range(8):
-        for worker in range(4):
-            label = "1" if worker == 3 else str(task % 2)
-            label = changed.get(f"t{task}w{worker}", label)
-            rows.append((project, f"t{task}", f"w{worker}", label))
-    return rows
+    """Eight tasks by four workers, who mostly say the task's number mod 2; w3 always 1.
+
+    Of t7 there are but two answers, which contradict each other: w2 and w3 may decide it.
+    """
+    said = {f"t{task}w{worker}": str(task % 2) for task in range(8) for worker in range(3)}
+    said |= {f"t{task}w3": "1" for task in range(7)} | {"t7w1": "0"}
+    del said["t7w2"]
+    return [(project, key[:2], key[2:], label) for key, label in (said | changed).items()]
 
 
 GOLD = ["same,t0,0", "known,t0,0", "known,t1,1"]
@@ -45,6 +45,7 @@ def night(lake: Path, out: str, run_id: str, **settings: Any) -> RunSummary:
         },
         "output": {"path": str(lake / out)},
         "methods": ["crowdfm", "dawid_skene"],
+        "assignments": {"workers_per_task": 2, "max_probability": 0.9},
         "spark": {"master": "local[2]"},
         **settings,
     }
@@ -74,10 +75,12 @@ def test_night_of_changes_writes_what_a_night_of_everything_writes(
     write_gold(tmp_path, GOLD)
     first = night(tmp_path, "out", "one")
     assert first.projects_changed is None
+    asked = {(project, "t7"): {"w2", "w3"} for project in ("same", "changed", "gone", "known")}
+    assert {key: set(of) for key, of in assigned(spark, tmp_path / "out").items()} == asked
     shutil.copytree(tmp_path / "out", tmp_path / "whole")
 
     spark.sql(f"DELETE FROM delta.`{tmp_path}/in` WHERE project IN ('changed', 'gone')")
-    insert(spark, tmp_path, answers("changed", t0w1="1", t1w0="x"))
+    insert(spark, tmp_path, answers("changed", t0w1="1", t1w0="x", t7w2="1", t7w3="1"))
     insert(spark, tmp_path, [*answers("new"), ("same", "t0", None, "1")])
     write_gold(tmp_path, [*GOLD[:2], "known,t2,0"])
     given: list[str] = []
@@ -95,6 +98,8 @@ def test_night_of_changes_writes_what_a_night_of_everything_writes(
     assert f"run two: 3 {found}" in caplog.text
     assert sorted(given) == ["changed", "known", "new"]
     assert (second.projects, second.projects_changed, second.kept_run_id) == (4, 4, "one")
+    by_run = {(key[0], *of.values()) for key, of in assigned(spark, tmp_path / "out").items()}
+    assert by_run == {("same", "one", "one"), ("known", "two", "two"), ("new", "two", "two")}
     whole = night(tmp_path, "whole", "two", recompute="all")
     assert whole.projects_changed is None
     assert content(spark, tmp_path / "out") == content(spark, tmp_path / "whole")
@@ -106,5 +111,6 @@ def test_night_of_changes_writes_what_a_night_of_everything_writes(
         "labelled",
         "ties",
         "problems",
+        "assigned_tasks",
     ):
         assert getattr(second, name) == getattr(whole, name), name

@@ -174,9 +174,8 @@ def cluster_run(
     folder = tmp_path_factory.mktemp("run")
     process = _start(lake, folder, cluster.master_url)
     events, checkpoints = folder / "events", folder / "out" / "_checkpoints"
-    _wait_until_logged(folder / "log", ": crowdfm ...", process)
     in_all = len(supersteps(load_weights(str(lake / "weights")).config))
-    _wait_until(lambda: _num_supersteps(events) >= 3, process)
+    _wait_until_logged(folder / "log", f": superstep 4 of {in_all}", process)
     _kill(_executors(cluster))  # with all that the next superstep would read
     _wait_until_logged(folder / "log", ": quality ...", process)
     with_repeated = _num_supersteps(events)

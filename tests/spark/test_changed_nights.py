@@ -99,7 +99,7 @@ def test_night_of_changes_writes_what_a_night_of_everything_writes(
     assert sorted(given) == ["changed", "known", "new"]
     assert (second.projects, second.projects_changed, second.kept_run_id) == (4, 4, "one")
     by_run = {(key[0], *of.values()) for key, of in assigned(spark, tmp_path / "out").items()}
-    assert by_run == {("same", "one", "one"), ("known", "two", "two"), ("new", "two", "two")}
+    assert by_run == {("same", "one", "one"), ("known", "one", "one"), ("new", "two", "two")}
     whole = night(tmp_path, "whole", "two", recompute="all")
     assert whole.projects_changed is None
     assert content(spark, tmp_path / "out") == content(spark, tmp_path / "whole")

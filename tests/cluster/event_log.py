@@ -60,7 +60,7 @@ def _read_events(folder: Path) -> list[dict[str, Any]]:
 def count_stages(folder: Path, words: str) -> int:
     """Completed attempts of stages whose event has these words, such as an RDD's name.
 
-    Parses nothing: the log of a night has a hundred megabytes.
+    Parses nothing: the log of a night has tens of megabytes.
     """
     completed = '{"Event":"SparkListenerStageCompleted"'
     return sum(line.startswith(completed) and words in line for line in _read_lines(folder))

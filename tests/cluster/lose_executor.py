@@ -73,7 +73,6 @@ def say(line: str) -> None:
 def main(master: str, folder: str) -> None:
     conf: dict[str, bool | float | int | str | None] = {
         **LOOPBACK_CONF,
-        "spark.ui.enabled": "false",
         "spark.scheduler.minRegisteredResourcesRatio": "1.0",
         "spark.cores.max": "4",
     }

@@ -29,6 +29,7 @@ LOOPBACK_CONF = {
     "spark.driver.extraJavaOptions": SHORT_LIVED,
     "spark.executor.extraJavaOptions": SHORT_LIVED,
     "spark.executor.memory": "700m",
+    "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "4",
 }
 

@@ -115,6 +115,9 @@ def _with_gpus(folder: Path) -> dict[str, Any]:
         "spark.eventLog.compress": "false",
         "spark.eventLog.dir": (folder / "events").as_uri(),
         **LOOPBACK_CONF,
+        # Plans written out in full make a log of a hundred megabytes.
+        "spark.sql.ui.explainMode": "simple",
+        "spark.sql.maxPlanStringLength": "1000",
         "spark.databricks.delta.snapshotPartitions": "2",
     }
     return {"gpu": {"amount_per_executor": 1, "amount_per_task": 1.0}, "conf": conf}

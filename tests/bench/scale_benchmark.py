@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.cost_model import cost_of, predict
-from tests.bench.harness import Result, publish
+from tests.bench.harness import Result, num_threads, publish
 from tests.bench.lake_benchmark import LAKES, measure
 from tests.cluster.standalone import standalone_cluster
 
@@ -71,7 +71,7 @@ def _compared(one: Result, two: Result) -> Result:
         annotations=annotations,
         executors=2,
         cores_each=1,
-        machine_cores=len(os.sched_getaffinity(0)),
+        machine_cores=num_threads(),
     )
     table = {
         f"{executors} executors of 4 cores": {

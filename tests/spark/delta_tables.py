@@ -34,11 +34,10 @@ def table(spark: SparkSession, lake: Path, name: str) -> Any:
     return spark.read.format("delta").load(str(lake / "out" / name))
 
 
-def assigned(spark: SparkSession, out: Path) -> dict[tuple[str, str], dict[str, str]]:
+def assigned(spark: SparkSession, lake: Path) -> dict[tuple[str, str], dict[str, str]]:
     """By project and task: the workers that `assignments` names, and the run that wrote them."""
-    rows = spark.read.format("delta").load(str(out / "assignments"))
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for row in rows.orderBy("project_id", "task_id", "rank").collect():
+    for row in table(spark, lake, "assignments").orderBy("project_id", "task_id", "rank").collect():
         workers = found.setdefault((row["project_id"], row["task_id"]), {})
         workers[row["worker_id"]] = row["run_id"]
         assert row["rank"] == len(workers)

@@ -81,7 +81,7 @@ def test_a_night_assigns_doubtful_tasks(spark: SparkSession, tmp_path: Path) -> 
     assert "          2  doubtful tasks assigned to workers\n" in summary.to_text()
     assert table(spark, tmp_path, "aggregated_labels").where("probability <= 0.9").count() == 2
     asked = {"c": "one", "d": "one"}
-    assert assigned(spark, tmp_path / "out") == {("p", "t0"): asked, ("q", "t0"): asked}
+    assert assigned(spark, tmp_path) == {("p", "t0"): asked, ("q", "t0"): asked}
 
     assert run_nightly(config(tmp_path, assignments=None), run_id="two").projects_changed == 0
     published = {
